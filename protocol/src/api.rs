@@ -1,0 +1,25 @@
+//! What the control API says: to people's programs, and to relays.
+//!
+//! JSON over HTTP. Times are RFC 3339 in UTC; ids and names are strings; unknown fields in requests
+//! are refused, so that a misspelt limit is never silently no limit.
+
+mod access;
+mod device;
+mod page;
+mod problem;
+mod relay;
+mod verify;
+mod visit;
+
+pub use access::{
+    Access, AccessStatus, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo, Progress,
+};
+pub use device::{CreateDevice, Device, DeviceStatus, HostKey, Join, RenameDevice};
+pub use page::Page;
+pub use problem::Problem;
+pub use relay::{
+    CertificateAnswer, CertificateRequest, CreateRelay, FeedLine, Gate, JoinBox, NewRelay, Presence,
+    PresenceReport, Relay, RelayHello, RelayWelcome, RenewBox, VisitEvent, VisitEvents,
+};
+pub use verify::{Verify, VerifyAnswer};
+pub use visit::{EntranceKind, Visit, VisitOutcome};

@@ -1,0 +1,189 @@
+//! Accesses.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::HostKey;
+use crate::id::{AccessId, DeviceId, DeviceName, Login};
+
+/// `POST /v1/accesses`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateAccess {
+    /// The box, by id or name.
+    pub device: String,
+    /// The port of the box: 22 for SSH, 443 for its web page, or one that the box lists as a service.
+    pub exposed_port: u16,
+    /// Addresses and blocks that may come in; left out, the caller's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_ips: Option<Vec<String>>,
+    /// Must be true if `allowed_ips` admits a whole address family.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_any: bool,
+    /// When it ends; this or `expires_in`, or neither for 24 hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// How long it lasts, such as `2h`, `90m` or `1d12h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+    /// The visitor's SSH public key; required for port 22.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// The user on the box; left out, the box's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Free text for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// `PATCH /v1/accesses/{access}`: what is left out stays as it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EditAccess {
+    /// See [`CreateAccess::allowed_ips`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_ips: Option<Vec<String>>,
+    /// See [`CreateAccess::allow_any`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_any: bool,
+    /// A new end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// A new end, counted from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+    /// Another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// Another user on the box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Another note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// An access.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Access {
+    /// Its id, and the user name at the relay's SSH gate.
+    pub id: AccessId,
+    /// The box.
+    pub device: DeviceId,
+    /// The box's name.
+    pub device_name: DeviceName,
+    /// The port of the box.
+    pub exposed_port: u16,
+    /// Who may come in, in canonical form.
+    pub allowed_ips: Vec<String>,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+    /// The visitor's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<KeyInfo>,
+    /// The user on the box.
+    pub login: Login,
+    /// Free text for people.
+    pub note: String,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// Whether it works now.
+    pub status: AccessStatus,
+    /// Since when it has that status.
+    pub status_since: DateTime<Utc>,
+    /// Why it has that status, in words.
+    pub status_reason: String,
+    /// The rising revision of its rule.
+    pub revision: u64,
+    /// Everything needed to connect; absent while no relay is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
+}
+
+/// Whether an access works now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum AccessStatus {
+    /// The box is offline, or the rule is not yet in force on every connected relay.
+    Pending,
+    /// It works.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// It was deleted.
+    Revoked,
+}
+
+/// A key, as people compare it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KeyInfo {
+    /// The OpenSSH line, without a comment.
+    pub openssh: String,
+    /// The type, such as `ssh-ed25519`.
+    pub r#type: String,
+    /// The size in bits.
+    pub bits: u32,
+    /// The fingerprint, as `ssh-keygen -l` shows it.
+    pub fingerprint: String,
+    /// The comment that came with it.
+    pub comment: String,
+    /// A sentence worth showing although the key is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Everything needed to connect without a question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Connection {
+    /// The command to run; for a web page, its link.
+    pub command: String,
+    /// The link, for a web page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// A block for `~/.ssh/config`, with both hops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_config: Option<String>,
+    /// Lines for a known_hosts file, for both hops.
+    pub known_hosts: Vec<String>,
+    /// Fingerprints, for comparing by eye.
+    pub fingerprints: Fingerprints,
+}
+
+/// The host keys of both hops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Fingerprints {
+    /// The relay's SSH gate.
+    pub gate: Vec<HostKey>,
+    /// The box.
+    pub device: Vec<HostKey>,
+}
+
+/// The answer to a creation: the access, and how far its rule has come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Created {
+    /// The access.
+    #[serde(flatten)]
+    pub access: Access,
+    /// Where the rule is in force, in order, with the time it took; only with `?wait=active`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<Progress>,
+}
+
+/// A place that a rule has reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Progress {
+    /// What happened: `in force on relay-1`, `box42 has it`.
+    pub what: String,
+    /// Milliseconds since the rule was written.
+    pub after_ms: u64,
+}

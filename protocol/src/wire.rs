@@ -1,0 +1,280 @@
+//! What a box and a relay say to each other.
+//!
+//! ```text
+//! joining: ALPN postern-join/1, the relay's certificate chain ends in the pinned authority
+//!   agent ─ JoinRequest ──────────────▶ relay       one bidirectional stream, then closed
+//!   agent ◀────────────── JoinAnswer ── relay
+//!
+//! the tunnel: ALPN postern/1, mutual TLS 1.3, kept for as long as it holds
+//!   agent ─ Hello, Facts, Holding, Renew ────────────▶ relay     the first bidirectional stream,
+//!   agent ◀── Welcome, Grants, Certificate, Goodbye ── relay     opened by the agent
+//!
+//! a visit: one bidirectional stream each, opened by the relay
+//!   agent ◀─ Open ─────────────── relay
+//!   agent ── Opening ───────────▶ relay     Opened, and from here on the bytes are the visitor's;
+//!   agent ◀═ bytes both ways ═══▶ relay     or Refused, and the stream ends
+//! ```
+//!
+//! Every message is a [`frame`]: four bytes of length, then the message. The first message of each
+//! side carries its version, so that an older peer is answered with a sentence.
+//!
+//! Versions of the protocol:
+//! - 1 (2026-11-21): the first.
+
+use std::net::SocketAddr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::grant::{GrantVerifier, SignedGrants};
+use crate::id::{AccessId, DeviceId, DeviceName, Login, RelayId, VisitId};
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+use crate::ssh_key::PublicKey;
+
+pub mod frame;
+#[cfg(feature = "io")]
+pub mod io;
+#[cfg(test)]
+mod tests;
+
+/// The version spoken here.
+pub const VERSION: u16 = 1;
+
+/// The protocol of a box that has no certificate yet (RFC 7301).
+pub const JOIN_ALPN: &[u8] = b"postern-join/1";
+
+/// The protocol of a box that has one.
+pub const TUNNEL_ALPN: &[u8] = b"postern/1";
+
+/// The name in every relay's certificate; what is trusted is the pinned authority, not DNS.
+pub const RELAY_NAME: &str = "relay.postern.internal";
+
+/// In a device's certificate, the URI that names it is this and its id.
+pub const DEVICE_URI: &str = "postern:device:";
+
+/// In a relay's certificate, the URI that names it is this and its id.
+pub const RELAY_URI: &str = "postern:relay:";
+
+/// The first message of a box that joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The version the agent speaks.
+    pub version: u16,
+    /// The one-time token from the join string.
+    pub token: Secret,
+    /// A certificate signing request (DER) for the key made on the box.
+    pub csr: Vec<u8>,
+    /// What the box says of itself.
+    pub facts: BoxFacts,
+}
+
+/// The answer to a box that joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinAnswer {
+    /// It belongs now.
+    Welcome(Box<Membership>),
+    /// It does not; the sentence is for the person at the box.
+    Refused {
+        /// What is wrong and what to do.
+        sentence: String,
+    },
+}
+
+/// What a box needs in order to belong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Its id.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: DeviceName,
+    /// Its certificate and the authority's, and where it is.
+    pub certificate: Certificate,
+    /// The key that signs grants.
+    pub grant_key: GrantVerifier,
+    /// Where to dial, `host:port`, in order of preference.
+    pub relays: Vec<String>,
+}
+
+/// A certificate and the one that signed it (DER).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The box's own.
+    pub own: Vec<u8>,
+    /// The authority's.
+    pub authority: Vec<u8>,
+}
+
+/// From the agent, on the control stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToRelay {
+    /// The first message.
+    Hello {
+        /// The version the agent speaks.
+        version: u16,
+        /// What the box says of itself.
+        facts: BoxFacts,
+    },
+    /// What the box says of itself has changed.
+    Facts(BoxFacts),
+    /// The box has verified and enforces its grants at this revision.
+    Holding {
+        /// The revision of the grants.
+        revision: u64,
+    },
+    /// The box wants its certificate renewed for the same key.
+    Renew {
+        /// A certificate signing request (DER).
+        csr: Vec<u8>,
+    },
+}
+
+/// From the relay, on the control stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToAgent {
+    /// The first message: the box is known here.
+    Welcome {
+        /// The version the relay speaks.
+        version: u16,
+        /// The relay.
+        relay: RelayId,
+        /// The relay's clock.
+        #[serde(with = "chrono::serde::ts_seconds")]
+        now: DateTime<Utc>,
+    },
+    /// The box's rules, now and whenever they change.
+    Grants(SignedGrants),
+    /// The renewed certificate.
+    Certificate(Certificate),
+    /// The relay is about to close this tunnel, and why.
+    Goodbye(Goodbye),
+}
+
+/// Why a relay closes a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Goodbye {
+    /// The box was deleted, or joined again with another key.
+    NotKnown,
+    /// Another tunnel of the same box has taken this one's place.
+    Displaced,
+    /// The relay stops; come back after a random part of this window.
+    Draining {
+        /// The window, in seconds.
+        within_seconds: u32,
+    },
+    /// The versions do not fit; the sentence says which side needs an update.
+    Version {
+        /// What to do.
+        sentence: String,
+    },
+}
+
+/// The first message on a visit's stream, from the relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// The visit, as it stands in the audit.
+    pub visit: VisitId,
+    /// The access that lets it in.
+    pub access: AccessId,
+    /// The port of the box.
+    pub port: u16,
+    /// The visitor's address.
+    pub visitor: SocketAddr,
+    /// The grants by which the relay decided; the box waits a moment for them if its own are older.
+    pub revision: u64,
+}
+
+/// The agent's answer to [`Open`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Opening {
+    /// Bytes follow.
+    Opened,
+    /// Nothing follows.
+    Refused(Refusal),
+}
+
+/// What a box says of itself. Told by the box, so never trusted with more than being shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BoxFacts {
+    /// The agent's version.
+    pub agent_version: String,
+    /// The box's own host name.
+    pub hostname: String,
+    /// Operating system and architecture, such as `linux/aarch64`.
+    pub platform: String,
+    /// The SSH server that visitors reach on port 22.
+    pub ssh: Option<SshServer>,
+    /// What else it offers.
+    pub services: Vec<Service>,
+    /// Who visitors are unless their access says otherwise.
+    pub default_login: Login,
+    /// Whether the owner lets nobody in.
+    pub paused: bool,
+}
+
+/// The SSH server of a box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SshServer {
+    /// Whose it is.
+    pub kind: SshServerKind,
+    /// How it introduces itself, such as `OpenSSH_9.2p1`.
+    pub version: String,
+    /// Where it listens on the box; zero for the agent's own, which listens nowhere.
+    pub port: u16,
+    /// Its host keys.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub host_keys: Vec<PublicKey>,
+}
+
+/// Whose SSH server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum SshServerKind {
+    /// The system's own.
+    System,
+    /// The agent's.
+    Builtin,
+}
+
+/// Something that a box offers besides SSH.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Service {
+    /// What the box's owner calls it.
+    pub name: String,
+    /// The port by which accesses expose it.
+    pub port: u16,
+}
+
+/// What is wrong with facts that are too large to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what the box says of itself exceeds a limit: {0}")]
+pub struct OversizedFacts(&'static str);
+
+impl BoxFacts {
+    /// The most characters of any text in here.
+    pub const MAX_TEXT: usize = 128;
+    /// The most services a box may list.
+    pub const MAX_SERVICES: usize = 32;
+    /// The most host keys a box may report.
+    pub const MAX_HOST_KEYS: usize = 8;
+
+    /// Whether everything in here is of a size worth keeping.
+    pub fn check(&self) -> Result<(), OversizedFacts> {
+        let ssh_version = self.ssh.as_ref().map_or("", |ssh| &ssh.version);
+        let mut texts = vec![&*self.agent_version, &*self.hostname, &*self.platform, ssh_version];
+        texts.extend(self.services.iter().map(|service| &*service.name));
+        if texts.iter().any(|text| text.len() > Self::MAX_TEXT) {
+            Err(OversizedFacts("a text"))
+        } else if self.services.len() > Self::MAX_SERVICES {
+            Err(OversizedFacts("services"))
+        } else if self.ssh.as_ref().is_some_and(|ssh| ssh.host_keys.len() > Self::MAX_HOST_KEYS) {
+            Err(OversizedFacts("host keys"))
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Messages over anything that tokio can read and write.
+
+use std::io;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::frame::{self, HEADER, Malformed};
+
+/// A message that did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The other side ended between two messages.
+    #[error("the other side ended")]
+    Ended,
+    /// The bytes stopped coming.
+    #[error("reading a message")]
+    Io(#[source] io::Error),
+    /// The bytes are no message.
+    #[error("reading a message")]
+    Malformed(#[source] Malformed),
+}
+
+/// Sends one message.
+pub async fn send<W, T>(to: &mut W, message: &T) -> io::Result<()>
+where
+    W: AsyncWrite + Unpin,
+    T: Serialize,
+{
+    to.write_all(&frame::encode(message)).await?;
+    to.flush().await
+}
+
+/// Receives one message whose body is at most `limit` bytes.
+///
+/// Not cancel-safe: what was read of an unfinished message is lost. Give it a task of its own.
+pub async fn receive<R, T>(from: &mut R, limit: usize) -> Result<T, ReceiveError>
+where
+    R: AsyncRead + Unpin,
+    T: DeserializeOwned,
+{
+    let mut header = [0; HEADER];
+    if from.read(&mut header[..1]).await.map_err(ReceiveError::Io)? == 0 {
+        return Err(ReceiveError::Ended);
+    }
+    from.read_exact(&mut header[1..]).await.map_err(ReceiveError::Io)?;
+    let length = frame::body_length(header, limit).map_err(ReceiveError::Malformed)?;
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).await.map_err(ReceiveError::Io)?;
+    frame::decode(&body).map_err(ReceiveError::Malformed)
+}
