@@ -16,6 +16,8 @@ pub mod join;
 pub mod refusal;
 pub mod secret;
 pub mod ssh_key;
+#[cfg(feature = "tunnel")]
+pub mod tunnel;
 pub mod wire;
 
 pub use refusal::Refusal;

@@ -1,0 +1,53 @@
+//! What both ends of a tunnel set alike, so that it survives what happens to it.
+//!
+//! QUIC as it comes backs off after an outage: an outage of D seconds stalls for up to another D,
+//! and one of 30 ends the connection. A visit is worth more than that. [`transport`] puts a
+//! congestion controller of our own in place ([`outage`]), which knows an outage from congestion,
+//! and lets a [`Probe`] through when everything else has to wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn_proto::{TransportConfig, VarInt};
+
+mod outage;
+mod probe;
+#[cfg(test)]
+mod tests;
+
+pub use outage::{Link, OutageConfig};
+pub use probe::{End, Probe, TICK};
+
+/// Without a word for so long, the other side is gone. An outage of half of it leaves visits alive.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// One stream may have so much under way: 100 ms of a gigabit.
+const STREAM_WINDOW: u32 = 12 * 1024 * 1024;
+
+/// One box may make the other side hold so much in all, whatever its visits do.
+const CONNECTION_WINDOW: u32 = 48 * 1024 * 1024;
+
+/// A probe is one byte in a datagram frame; a few may wait.
+const PROBE_BUFFER: usize = 4 * 1024;
+
+/// The packet size used throughout. Discovery would fill probes with pending data up to a size that
+/// the path after a change may drop, and then they would never arrive.
+const PACKET: u16 = 1200;
+
+/// The transport settings of both ends; the caller adds how many streams it lets the other open,
+/// and whether it is the one that keeps the connection alive.
+pub fn transport() -> TransportConfig {
+    let mut settings = TransportConfig::default();
+    settings
+        .max_idle_timeout(Some(IDLE_TIMEOUT.try_into().expect("the idle time-out fits QUIC's")))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(u64::from(CONNECTION_WINDOW))
+        .datagram_receive_buffer_size(Some(PROBE_BUFFER))
+        .datagram_send_buffer_size(PROBE_BUFFER)
+        .mtu_discovery_config(None)
+        .initial_mtu(PACKET)
+        .min_mtu(PACKET)
+        .congestion_controller_factory(Arc::new(OutageConfig::default()));
+    settings
+}
