@@ -1,0 +1,213 @@
+//! A box need not trust its relay: what a hostile one can do is what the signed grants allow.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use postern_protocol::access::Denial;
+use postern_protocol::grant::{GrantSigner, Grants};
+use postern_protocol::refusal::Refusal;
+use postern_protocol::wire::{Open, Opening};
+use postern_tests::hostile::{Identity, Loot, Tunnel, open};
+use postern_tests::{AT_ONCE, Machine, SOON, Stack, eventually, within};
+
+#[tokio::test]
+async fn it_may_open_what_is_granted_and_nothing_else() {
+    let (mut stack, box42) = stack_with_a_box("").await;
+    let box43 = stack.add_box("box43").await;
+    let (access, of_box43) = (stack.allow(&box42).await, stack.allow(&box43).await);
+    let revoked = stack.allow(&box42).await;
+    stack.api.revoke(revoked.id).await;
+    drop(box43);
+    let (_, tunnel) = take_over(&mut stack).await;
+
+    let (answer, _to_box, mut from_box) = tunnel.open(open(access.id)).await;
+    assert_eq!(answer, Opening::Opened, "this visit is granted");
+    let mut banner = [0; 8];
+    within("a banner", SOON, from_box.read_exact(&mut banner)).await.expect("the box's sshd speaks");
+    assert_eq!(&banner, b"SSH-2.0-");
+
+    let nobody = "aaaaaaaaaa".parse().expect("an id");
+    let outside = "192.0.2.1:40000".parse().expect("an address");
+    let attempts = [
+        (open(nobody), Denial::UnknownAccess),
+        (open(of_box43.id), Denial::UnknownAccess),
+        (open(revoked.id), Denial::Revoked),
+        (Open { port: 443, ..open(access.id) }, Denial::PortNotExposed { port: 443 }),
+        (Open { visitor: outside, ..open(access.id) }, Denial::AddressOutside { address: outside.ip() }),
+    ];
+    for (attempt, denial) in attempts {
+        assert_denied(&tunnel, attempt, &denial).await;
+    }
+    assert_refusals_are_shown(&box42).await;
+}
+
+#[tokio::test]
+async fn grants_of_another_box_or_of_another_signer_are_not_believed() {
+    let (mut stack, box42) = stack_with_a_box("").await;
+    let box43 = stack.add_box("box43").await;
+    let of_box43 = stack.allow(&box43).await;
+    let loot = Loot::of(&stack).await;
+    let (grants, box43) = (loot.grants().await, box43.id());
+    let mut tunnel = take_over_with(&mut stack, &loot).await;
+
+    tunnel.give(&grants[&box43]).await;
+    assert_denied(&tunnel, open(of_box43.id), &Denial::UnknownAccess).await;
+
+    let invented = "bbbbbbbbbb".parse().expect("an id");
+    let forged = Grants {
+        device: box42.id(),
+        name: "box42".parse().expect("a name"),
+        revision: 1 << 40,
+        signed_at: Utc::now(),
+        lease_until: Utc::now() + Duration::from_secs(3600),
+        grants: vec![postern_protocol::grant::Grant {
+            access: invented,
+            port: 22,
+            login: "root".parse().expect("a login"),
+            key: None,
+            allowed: postern_protocol::access::Networks::only("127.0.0.1".parse().expect("an address")),
+            expires_at: Utc::now() + Duration::from_secs(3600),
+            revoked: false,
+        }],
+    };
+    tunnel.give(&GrantSigner::from_seed(&[7; 32]).sign(&forged)).await;
+    assert_denied(&tunnel, open(invented), &Denial::UnknownAccess).await;
+}
+
+#[tokio::test]
+async fn old_grants_do_not_undo_a_revocation() {
+    let (mut stack, box42) = stack_with_a_box("").await;
+    let access = stack.allow(&box42).await;
+    let loot = Loot::of(&stack).await;
+    let old = loot.grants().await[&box42.id()].clone();
+    stack.api.revoke(access.id).await;
+    let new = loot.grants().await[&box42.id()].clone();
+    assert_ne!(old, new);
+
+    let mut tunnel = take_over_with(&mut stack, &loot).await;
+    tunnel.give(&new).await;
+    assert_denied(&tunnel, open(access.id), &Denial::Revoked).await;
+    tunnel.give(&old).await;
+    assert_denied(&tunnel, open(access.id), &Denial::Revoked).await;
+}
+
+#[tokio::test]
+async fn old_grants_do_not_undo_a_revocation_after_a_restart_of_the_box() {
+    let (mut stack, mut box42) = stack_with_a_box("").await;
+    let access = stack.allow(&box42).await;
+    let loot = Loot::of(&stack).await;
+    let old = loot.grants().await[&box42.id()].clone();
+    stack.api.revoke(access.id).await;
+    let new = loot.grants().await[&box42.id()].clone();
+
+    let agents = stack.relay.listening().agents;
+    stack.relay.kill();
+    let relay = loot.impersonate(agents);
+    let mut tunnel = relay.tunnel().await;
+    tunnel.give(&new).await;
+    assert_denied(&tunnel, open(access.id), &Denial::Revoked).await;
+
+    box42.kill();
+    box42.start();
+    let mut tunnel = relay.tunnel().await;
+    tunnel.give(&old).await;
+    assert_denied(&tunnel, open(access.id), &Denial::Revoked).await;
+}
+
+#[tokio::test]
+async fn it_cannot_prolong_an_access() {
+    let (mut stack, box42) = stack_with_a_box("").await;
+    let access = stack.allow_for(&box42, "6s").await;
+    let (_, tunnel) = take_over(&mut stack).await;
+
+    let (answer, _to_box, mut from_box) = tunnel.open(open(access.id)).await;
+    assert_eq!(answer, Opening::Opened);
+    // The box ends the visit by itself: this relay would have kept it.
+    within("the visit ends", SOON, from_box.read_to_end(usize::MAX)).await.ok();
+    let late = Utc::now() - access.expires_at;
+    assert!(
+        late >= chrono::Duration::zero() && late < chrono::Duration::from_std(AT_ONCE).expect("short"),
+        "{late}"
+    );
+    assert_denied(&tunnel, open(access.id), &Denial::Expired { at: whole_second(access.expires_at) }).await;
+}
+
+#[tokio::test]
+async fn it_cannot_hold_back_a_revocation_for_longer_than_the_lease() {
+    let (mut stack, box42) = stack_with_a_box("lease = '5s'").await;
+    let access = stack.allow(&box42).await;
+    let (_, tunnel) = take_over(&mut stack).await;
+
+    let (answer, ..) = tunnel.open(open(access.id)).await;
+    assert_eq!(answer, Opening::Opened, "the lease still runs");
+    stack.api.revoke(access.id).await;
+    eventually("the lease is over", SOON, async || {
+        let (answer, ..) = tunnel.open(open(access.id)).await;
+        matches!(answer, Opening::Refused(Refusal::DeniedByBox(Denial::LeaseOver { .. }))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_not_answered() {
+    let (mut stack, _box42) = stack_with_a_box("").await;
+    let loot = Loot::of(&stack).await;
+    let agents = stack.relay.listening().agents;
+    stack.relay.kill();
+    let impostor = loot.impersonate_as(agents, &Identity::self_made());
+    let why = impostor.is_rejected().await;
+    assert!(why.contains("aborted by peer"), "{why}");
+    drop(impostor);
+
+    let mut honest = loot.impersonate(agents).tunnel().await;
+    honest.give(&loot.grants().await[&_box42.id()]).await;
+}
+
+#[tokio::test]
+async fn a_boxs_certificate_does_not_make_it_a_relay() {
+    let (mut stack, box42) = stack_with_a_box("").await;
+    let box43 = stack.add_box("box43").await;
+    let loot = Loot::of(&stack).await;
+    let agents = stack.relay.listening().agents;
+    let impostor = Identity::of_a_box(&box43);
+    stack.relay.kill();
+    drop(box43);
+    let why = loot.impersonate_as(agents, &impostor).is_rejected().await;
+    assert!(why.contains("aborted by peer"), "{why}");
+    drop(box42);
+}
+
+async fn stack_with_a_box(api: &str) -> (Stack, Machine) {
+    let stack = Stack::with().api(api).start().await;
+    let box42 = stack.add_box("box42").await;
+    (stack, box42)
+}
+
+/// The relay's machine is in other hands now, with all that was on it.
+async fn take_over(stack: &mut Stack) -> (Loot, Tunnel) {
+    let loot = Loot::of(stack).await;
+    let tunnel = take_over_with(stack, &loot).await;
+    (loot, tunnel)
+}
+
+async fn take_over_with(stack: &mut Stack, loot: &Loot) -> Tunnel {
+    let agents = stack.relay.listening().agents;
+    stack.relay.kill();
+    loot.impersonate(agents).tunnel().await
+}
+
+async fn assert_denied(tunnel: &Tunnel, attempt: Open, denial: &Denial) {
+    let (answer, ..) = tunnel.open(attempt.clone()).await;
+    let Opening::Refused(Refusal::DeniedByBox(by_box)) = answer else { panic!("{attempt:?}: {answer:?}") };
+    assert_eq!(&by_box, denial, "{attempt:?}");
+}
+
+async fn assert_refusals_are_shown(box42: &Machine) {
+    let status = box42.run(&["status"]).await.success();
+    assert!(status.contains("address not allowed: 192.0.2.1"), "{status}");
+}
+
+/// Grants count in whole seconds.
+fn whole_second(at: chrono::DateTime<Utc>) -> chrono::DateTime<Utc> {
+    chrono::DateTime::from_timestamp(at.timestamp(), 0).expect("a time of today")
+}

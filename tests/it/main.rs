@@ -1,0 +1,12 @@
+//! Postern, end to end: the real programs, stock clients, a real sshd.
+
+mod agent;
+mod client;
+mod connect;
+mod deny;
+mod forward;
+mod hostile;
+mod revoke;
+mod stranger;
+mod survive;
+mod transfer;

@@ -1,0 +1,130 @@
+//! A box: its agent, its sshd, and the keys file between them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use postern_protocol::api::DeviceStatus;
+use postern_protocol::id::DeviceId;
+use toml::{Table, Value};
+
+use crate::api::Api;
+use crate::daemon::Daemon;
+use crate::program::{Output, Program};
+use crate::scene::Scene;
+use crate::sshd::Sshd;
+use crate::wait::{SOON, eventually};
+
+/// A line in the keys file that is not the agent's.
+pub const FOREIGN_LINE: &str = "# this line belongs to the owner of the box";
+
+/// A box, on this machine but with everything of its own.
+#[derive(Debug)]
+pub struct Machine {
+    name: String,
+    id: DeviceId,
+    agent: Daemon,
+    sshd: Sshd,
+    keys_file: PathBuf,
+}
+
+impl Machine {
+    /// Gets a box ready to join, whose configuration has these settings besides the usual ones.
+    pub(crate) async fn new(scene: &Arc<Scene>, name: &str, id: DeviceId, settings: Table) -> Self {
+        let keys_file = scene.new_dir("home").join("authorized_keys");
+        fs::write(&keys_file, format!("{FOREIGN_LINE}\n")).expect("a keys file");
+        let sshd = Sshd::start(scene, &keys_file).await;
+        let mut config = configuration(&sshd, &keys_file);
+        config.extend(settings);
+        let agent = Daemon::named(scene, name, "postern-agent", &["run"], config);
+        Self { name: name.into(), id, agent, sshd, keys_file }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// Its sshd.
+    pub fn sshd(&self) -> &Sshd {
+        &self.sshd
+    }
+
+    /// The file in which its agent keeps visitors' keys.
+    pub fn keys_file(&self) -> &Path {
+        &self.keys_file
+    }
+
+    /// What is in that file.
+    pub fn keys(&self) -> String {
+        fs::read_to_string(&self.keys_file).expect("the keys file is never missing")
+    }
+
+    /// The agent's state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.agent.state_dir()
+    }
+
+    /// Runs the line that was printed for a new box.
+    pub async fn join(&self, string: &str) -> Output {
+        self.agent.run(&["join", string]).await
+    }
+
+    /// Runs a subcommand of the agent, such as `status`.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        self.agent.run(arguments).await
+    }
+
+    /// Starts its agent, which dials out by itself.
+    pub fn start(&mut self) {
+        self.agent.spawn();
+    }
+
+    /// Kills its agent without a word.
+    pub fn kill(&mut self) {
+        self.agent.kill();
+    }
+
+    /// Stops its agent as a service manager does.
+    pub async fn stop(&mut self) {
+        self.agent.stop().await;
+    }
+
+    /// The agent's process.
+    pub fn process(&mut self) -> &mut Program {
+        self.agent.process()
+    }
+
+    /// Waits until the API has it so.
+    pub async fn becomes(&self, status: DeviceStatus, api: &Api) {
+        let what = format!("{} becomes {status:?}", self.name);
+        eventually(&what, SOON * 2, async || (api.device(&self.name).await.status == status).then_some(()))
+            .await;
+    }
+}
+
+fn configuration(sshd: &Sshd, keys_file: &Path) -> Table {
+    let text = |path: &Path| Value::from(path.to_str().expect("temporary paths are text"));
+    let mut ssh = Table::new();
+    ssh.insert("server".into(), "system".into());
+    ssh.insert("address".into(), sshd.address().to_string().into());
+    ssh.insert("host_keys".into(), text(sshd.host_keys_dir()));
+    let files = Table::from_iter([(own_login(), text(keys_file))]);
+    let keys = Table::from_iter([("style".into(), "openssh".into()), ("files".into(), files.into())]);
+    Table::from_iter([
+        ("default_login".into(), own_login().into()),
+        ("ssh".into(), ssh.into()),
+        ("keys".into(), keys.into()),
+    ])
+}
+
+/// Who runs the tests, and so the only user whom an sshd without privileges lets in.
+pub fn own_login() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).expect("the users are known");
+    user.expect("whoever runs the tests is a user").name
+}

@@ -1,0 +1,155 @@
+//! A real program as a child process, which never outlives its test.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
+
+use crate::scene::Scene;
+use crate::wait::{SOON, eventually};
+
+/// One of Postern's programs, beside the test that runs.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a file");
+    let target = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+    let path = target.join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: the tests run the real programs; `cargo build --workspace --bins` first, as tests/run does",
+        path.display()
+    );
+    path
+}
+
+/// A command for one of Postern's programs that ends when the test does, however the test ends.
+pub fn command(name: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(binary(name)).stdin(Stdio::null()).process_group(0);
+    command
+}
+
+/// A program that runs until it is told otherwise. Its output goes to the scene's log of its name.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    child: Child,
+    scene: Arc<Scene>,
+}
+
+impl Program {
+    /// Starts it.
+    pub fn start(scene: &Arc<Scene>, name: &str, mut command: Command) -> Self {
+        let log = || scene.log(name);
+        let child =
+            command.stdout(log()).stderr(log()).spawn().unwrap_or_else(|e| panic!("starting {name}: {e}"));
+        Self { name: name.into(), child, scene: scene.clone() }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked for")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap_or_else(|e| panic!("{signal} to {}: {e}", self.name));
+    }
+
+    /// Kills it without a word, like a power cut.
+    pub fn kill(mut self) {
+        self.end_now();
+    }
+
+    /// Stops it as a service manager does; it must come to its own end, and a good one.
+    pub async fn stop(mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = eventually(&format!("{} stops", self.name), SOON, async || self.ended()).await;
+        assert!(status.success(), "{} stopped with {status}", self.name);
+    }
+
+    /// What it writes to a file once it serves.
+    pub async fn serving<T: DeserializeOwned>(&mut self, file: &Path) -> T {
+        let what = format!("{} serves", self.name);
+        eventually(&what, SOON, async || {
+            if let Some(status) = self.ended() {
+                let said = self.scene.said(&self.name);
+                panic!("{} ended with {status} before it served:\n{said}", self.name);
+            }
+            serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+        })
+        .await
+    }
+
+    fn end_now(&mut self) {
+        // The group, so that what it started ends too; it may be gone already.
+        killpg(self.pid(), Signal::SIGKILL).ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.end_now();
+    }
+}
+
+/// A finished command.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its exit status, or 128 and the signal that ended it, as shells say it.
+    pub code: i32,
+    /// What it wrote.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Output {
+    /// What it wrote, if all went well.
+    pub fn success(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.stdout
+    }
+}
+
+impl From<std::process::Output> for Output {
+    fn from(output: std::process::Output) -> Self {
+        Self {
+            code: code(output.status),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// An exit status as shells say it.
+pub fn code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
+
+/// Runs a command that ends by itself.
+pub async fn finish(command: Command) -> Output {
+    let what = format!("{:?}", command.get_program());
+    let mut command = tokio::process::Command::from(command);
+    let output = command.kill_on_drop(true).output();
+    let output: io::Result<_> = crate::wait::within(&what, SOON * 3, output).await;
+    output.unwrap_or_else(|e| panic!("running {what}: {e}")).into()
+}
+
+/// Runs one of Postern's programs to its end.
+pub async fn run<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> Output {
+    let mut command = command(name);
+    command.args(args);
+    finish(command).await
+}
