@@ -54,7 +54,7 @@ async fn a_key_opens_only_the_login_that_its_access_names() {
     });
     let access = access.await;
     // The box manages no file of that login, so the key stands nowhere.
-    let output = stack.ssh(&access).option(&format!("User {}", own_login())).run("true").await;
+    let output = stack.ssh(&access).to(&format!("{}@box42", own_login())).run("true").await;
     assert_eq!(output.code, 255, "{output:?}");
     assert!(output.stderr.contains("Permission denied"), "{output:?}");
     has_keys(&box42, 0).await;

@@ -7,7 +7,8 @@ use postern_protocol::access::Denial;
 use postern_protocol::grant::{GrantSigner, Grants};
 use postern_protocol::refusal::Refusal;
 use postern_protocol::wire::{Open, Opening};
-use postern_tests::hostile::{Identity, Loot, Tunnel, open};
+use postern_tests::hostile::{Loot, Tunnel, open};
+use postern_tests::identity::Identity;
 use postern_tests::{AT_ONCE, Machine, SOON, Stack, eventually, within};
 
 #[tokio::test]

@@ -3,6 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use postern_protocol::secret::Secret;
+use postern_protocol::wire::{self, JoinAnswer, JoinRequest, frame, io};
+use postern_tests::hostile::Loot;
+use postern_tests::identity::{Dialer, Identity};
 use postern_tests::{Machine, SOON, Stack, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -113,6 +117,70 @@ async fn a_request_without_end_does_not_hold_the_api() {
     }
     assert_eq!(stack.api.device("box42").await.name.as_str(), "box42");
     assert_eq!(ssh.run("echo in").await.success(), "in\n");
+}
+
+#[tokio::test]
+async fn a_dialer_without_a_boxs_certificate_gets_no_tunnel() {
+    let (stack, _box42, ssh) = visitor().await;
+    let loot = Loot::of(&stack).await;
+    let agents = stack.relay.listening().agents;
+    let strangers = [None, Some(Identity::self_made()), Some(loot.identity().clone())];
+    for stranger in &strangers {
+        let dialer = Dialer::new(wire::TUNNEL_ALPN, stranger.as_ref(), loot.identity());
+        // TLS 1.3 lets a client believe that it is in until the server has looked at its certificate.
+        if let Ok(connection) = dialer.dial(agents).await {
+            within("the relay hangs up", PATIENCE, connection.closed()).await;
+        }
+    }
+    assert_eq!(stack.api.relays().await[0].boxes, 1);
+    assert_eq!(ssh.run("echo in").await.success(), "in\n");
+}
+
+#[tokio::test]
+async fn a_message_without_end_is_not_waited_for() {
+    let (stack, _box42, ssh) = visitor().await;
+    let loot = Loot::of(&stack).await;
+    let dialer = Dialer::new(wire::JOIN_ALPN, None, loot.identity());
+    for header in [u32::MAX, 16 * 1024 + 1] {
+        let connection = dialer.dial(stack.relay.listening().agents).await.expect("anybody may try to join");
+        let (mut to_relay, mut from_relay) = connection.open_bi().await.expect("a stream for the request");
+        to_relay.write_all(&header.to_be_bytes()).await.expect("the relay reads");
+        to_relay.write_all(&noise(4096)).await.ok();
+        let answer = within("the relay hangs up", PATIENCE, from_relay.read_to_end(1024)).await;
+        assert!(answer.is_err(), "{answer:?}");
+    }
+    assert_eq!(ssh.run("echo in").await.success(), "in\n");
+}
+
+#[tokio::test]
+async fn an_invented_token_is_refused_in_words() {
+    let (stack, _box42, _ssh) = visitor().await;
+    let loot = Loot::of(&stack).await;
+    let dialer = Dialer::new(wire::JOIN_ALPN, None, loot.identity());
+    let connection = dialer.dial(stack.relay.listening().agents).await.expect("anybody may try to join");
+    let (mut to_relay, mut from_relay) = connection.open_bi().await.expect("a stream for the request");
+    let facts = stack.api.device("box42").await.facts.expect("the box said what it is");
+    let token = Secret::from_entropy("psj", [7; 32]);
+    let request = JoinRequest { version: wire::VERSION, token, csr: noise(300), facts };
+    io::send(&mut to_relay, &request).await.expect("the relay reads");
+    let answer =
+        within("an answer", SOON, io::receive(&mut from_relay, frame::SMALL)).await.expect("an answer");
+    assert!(matches!(&answer, JoinAnswer::Refused { sentence } if !sentence.is_empty()), "{answer:?}");
+}
+
+#[tokio::test]
+async fn fifty_silent_dialers_keep_no_box_out() {
+    let (stack, _box42, _ssh) = visitor().await;
+    let loot = Loot::of(&stack).await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        let dialer = Dialer::new(wire::JOIN_ALPN, None, loot.identity());
+        silent.push((dialer.dial(stack.relay.listening().agents).await, dialer));
+    }
+    let box43 = stack.add_box("box43").await;
+    let access = stack.allow(&box43).await;
+    assert_eq!(stack.ssh(&access).run("echo in").await.success(), "in\n");
+    drop(silent);
 }
 
 async fn visitor() -> (Stack, Machine, postern_tests::Ssh) {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::daemon::Daemon;
+use crate::identity::provider;
 use crate::program::Output;
 use crate::scene::Scene;
 
@@ -197,7 +198,7 @@ pub async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, P
 
 /// A client that finds no proxy between itself and loopback.
 pub fn http_client() -> reqwest::Client {
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring speaks TLS")
         .with_root_certificates(rustls::RootCertStore::empty())

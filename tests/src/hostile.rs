@@ -6,23 +6,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chrono::Utc;
-use data_encoding::BASE64;
-use postern_protocol::api::{CertificateAnswer, CertificateRequest, FeedLine};
+use postern_protocol::api::FeedLine;
 use postern_protocol::grant::SignedGrants;
 use postern_protocol::id::{AccessId, DeviceId, RelayId, VisitId};
 use postern_protocol::secret::Secret;
 use postern_protocol::wire::{self, Open, Opening, ToAgent, ToRelay, frame, io};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-use reqwest::Method;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use serde::Deserialize;
 
-use crate::api::{answer, http_client};
+use crate::Stack;
+use crate::api::http_client;
+use crate::identity::{Identity, provider};
 use crate::wait::{SOON, within};
-use crate::{Machine, Stack};
 
 /// What a relay knows, and would still know after someone broke into it.
 #[derive(Debug)]
@@ -33,48 +28,13 @@ pub struct Loot {
     identity: Identity,
 }
 
-/// A certificate chain and its key.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: Arc<PrivatePkcs8KeyDer<'static>>,
-}
-
-impl Identity {
-    /// One that nobody signed but itself, with a relay's name on it.
-    pub fn self_made() -> Self {
-        let key = KeyPair::generate().expect("a key can be made");
-        let params = CertificateParams::new([wire::RELAY_NAME.to_owned()]).expect("a DNS name");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate can be made");
-        let chain = vec![issuer.der().clone()];
-        Self { chain, key: Arc::new(issuer.key().serialize_der().into()) }
-    }
-}
-
-impl Identity {
-    /// The one that a box got when it joined.
-    pub fn of_a_box(machine: &Machine) -> Self {
-        #[derive(Deserialize)]
-        struct Member {
-            certificate: String,
-            authority: String,
-            key: String,
-        }
-        let file = std::fs::read(machine.state_dir().join("member.json")).expect("a member's file");
-        let member: Member = serde_json::from_slice(&file).expect("a member's file");
-        let der = |text: &str| BASE64.decode(text.as_bytes()).expect("base64");
-        let chain = [member.certificate, member.authority].map(|text| der(&text).into());
-        Self { chain: chain.into(), key: Arc::new(der(&member.key).into()) }
-    }
-}
-
 impl Loot {
     /// Everything that the stack's relay has.
     pub async fn of(stack: &Stack) -> Self {
         let token = std::fs::read_to_string(stack.relay.token_file()).expect("the relay's token");
         let token = Secret::from_text(token.trim());
         let relay = stack.api.relays().await[0].id;
-        let identity = certificate(&stack.api.url(), &token).await;
+        let identity = Identity::of_a_relay(&stack.api.url(), &token).await;
         Self { api: stack.api.url(), token, relay, identity }
     }
 
@@ -97,6 +57,11 @@ impl Loot {
         }
     }
 
+    /// The relay's certificate.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Takes the relay's place, at the address where agents expect it.
     pub fn impersonate(&self, address: SocketAddr) -> HostileRelay {
         HostileRelay::listen(address, &self.identity, self.relay)
@@ -108,18 +73,6 @@ impl Loot {
     }
 }
 
-async fn certificate(api: &str, token: &Secret) -> Identity {
-    let key = KeyPair::generate().expect("a key can be made");
-    let request = CertificateParams::default().serialize_request(&key).expect("a request can be made");
-    let request = CertificateRequest { csr: request.pem().expect("a request is PEM") };
-    let post = http_client().request(Method::POST, format!("{api}/v1/relay/certificate"));
-    let issued: CertificateAnswer =
-        answer(post.bearer_auth(token.reveal()).json(&request)).await.expect("a relay gets a certificate");
-    let chain = [issued.certificate, issued.authority]
-        .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate"));
-    Identity { chain: chain.into(), key: Arc::new(key.serialize_der().into()) }
-}
-
 /// A listening hostile relay.
 #[derive(Debug)]
 pub struct HostileRelay {
@@ -129,12 +82,11 @@ pub struct HostileRelay {
 
 impl HostileRelay {
     fn listen(address: SocketAddr, identity: &Identity, relay: RelayId) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("ring speaks TLS 1.3")
             .with_no_client_auth()
-            .with_single_cert(identity.chain.clone(), PrivateKeyDer::Pkcs8(identity.key.clone_key()))
+            .with_single_cert(identity.chain(), identity.key())
             .expect("the key fits the certificate");
         tls.alpn_protocols = vec![wire::TUNNEL_ALPN.into()];
         let crypto = QuicServerConfig::try_from(tls).expect("TLS 1.3 has QUIC's cipher");

@@ -23,6 +23,7 @@ use toml::Table;
 pub mod api;
 mod daemon;
 pub mod hostile;
+pub mod identity;
 pub mod key;
 pub mod machine;
 pub mod program;

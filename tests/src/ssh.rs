@@ -29,7 +29,6 @@ pub struct Ssh {
     host: String,
     key: PathBuf,
     source: Option<IpAddr>,
-    options: Vec<String>,
     scene: Arc<Scene>,
 }
 
@@ -45,7 +44,6 @@ impl Ssh {
             host: access.device_name.to_string(),
             key: key.path().into(),
             source: None,
-            options: Vec::new(),
             scene: scene.clone(),
         }
     }
@@ -71,12 +69,6 @@ impl Ssh {
     /// The same visitor, who names another host behind the gate.
     pub fn to(mut self, host: &str) -> Self {
         self.host = host.into();
-        self
-    }
-
-    /// The same visitor with one more line of configuration.
-    pub fn option(mut self, line: &str) -> Self {
-        self.options.push(line.into());
         self
     }
 
@@ -157,7 +149,7 @@ impl Ssh {
     }
 
     fn configuration(&self, known_hosts: &Path) -> String {
-        let mut text: String = self.options.iter().map(|line| format!("{line}\n")).collect();
+        let mut text = String::new();
         for line in self.block.lines() {
             match line.trim_start().starts_with("IdentityFile") {
                 true => text += &format!("    IdentityFile {}\n", self.key.display()),
