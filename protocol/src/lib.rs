@@ -20,4 +20,11 @@ pub mod ssh_key;
 pub mod tunnel;
 pub mod wire;
 
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tidy;
+
 pub use refusal::Refusal;

@@ -4,23 +4,37 @@ use std::fmt;
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use ssh_key::public::KeyData;
-use ssh_key::{Algorithm, EcdsaCurve, HashAlg};
+use ssh_key::public::{EcdsaPublicKey, KeyData, RsaPublicKey};
+use ssh_key::{EcdsaCurve, HashAlg};
 
+mod pasted;
 #[cfg(test)]
 mod tests;
+mod unusable;
 
-/// The longest text that is looked at: RSA with 16,384 bits takes less than 3 KiB.
-pub const MAX_PASTED: usize = 16 * 1024;
+pub use pasted::{MAX_PASTED, Pasted};
+pub use unusable::Unusable;
 
 /// RSA keys below this many bits can be broken by those who can afford it.
 pub const MIN_RSA_BITS: u32 = 2048;
 
-/// The most characters of a key's comment that are kept.
-const MAX_COMMENT: usize = 128;
+/// RSA keys above this many bits cost every login more than they protect.
+pub const MAX_RSA_BITS: u32 = 8192;
 
-const RFC4716_BEGIN: &str = "---- BEGIN SSH2 PUBLIC KEY ----";
-const RFC4716_END: &str = "---- END SSH2 PUBLIC KEY ----";
+/// The largest wire form of a key: an RSA key's type, an exponent of 64 bits and a modulus of
+/// [`MAX_RSA_BITS`], each behind its length and each number behind a zero that keeps it positive.
+pub const MAX_WIRE: usize = (4 + 7) + (4 + 1 + 8) + (4 + 1 + MAX_RSA_BITS as usize / 8);
+
+/// The types that an SSH server may accept today, and so an access.
+const ACCEPTED: [&str; 7] = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
 
 /// An SSH public key that may open an access.
 ///
@@ -30,89 +44,26 @@ pub struct PublicKey {
     blob: Vec<u8>,
 }
 
-/// What somebody pasted, understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pasted {
-    /// The key.
-    pub key: PublicKey,
-    /// The comment that stood beside it, shortened, for people only.
-    pub comment: String,
-    /// A sentence worth showing although the key is accepted.
-    pub warning: Option<&'static str>,
-}
-
-/// Why a pasted text is not a key that may open an access. Never repeats the text: it may be secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unusable {
-    /// Nothing was pasted.
-    #[error("no key was given: paste the line from a file such as ~/.ssh/id_ed25519.pub")]
-    Empty,
-    /// Longer than any key.
-    #[error("this is too long to be a public key")]
-    TooLong,
-    /// A private key. It was neither stored nor logged.
-    #[error(
-        "this is a private key ({format}); it was not kept, but it has left your hands: give the public half, {instead}"
-    )]
-    Private {
-        /// The file format it was in.
-        format: &'static str,
-        /// Where its public half is found.
-        instead: &'static str,
-    },
-    /// A certificate where a key is meant.
-    #[error("this is an SSH certificate; give the plain public key")]
-    Certificate,
-    /// DSA.
-    #[error("DSA keys are no longer secure; make one with: ssh-keygen -t ed25519")]
-    Dsa,
-    /// RSA that is too short.
-    #[error("this RSA key has {bits} bits; at least {MIN_RSA_BITS} are needed")]
-    ShortRsa {
-        /// Its size.
-        bits: u32,
-    },
-    /// Ed448.
-    #[error("Ed448 keys are not supported by SSH servers; make one with: ssh-keygen -t ed25519")]
-    Ed448,
-    /// Another type of key.
-    #[error("keys of the type '{0}' are not supported; make one with: ssh-keygen -t ed25519")]
-    UnknownType(String),
-    /// More than one key.
-    #[error("there is more than one key here; an access takes one")]
-    Several,
-    /// Nothing that resembles a key.
-    #[error("this is not a public key; it should look like: ssh-ed25519 AAAAC3Nz… name")]
-    NotAKey,
-}
-
 impl PublicKey {
     /// Reads a key in any of the forms that people paste.
     pub fn parse(text: &str) -> Result<Pasted, Unusable> {
-        let text = text.trim_start_matches('\u{feff}').trim();
-        match text.len() {
-            0 => return Err(Unusable::Empty),
-            1..=MAX_PASTED => {}
-            _ => return Err(Unusable::TooLong),
-        }
-        refuse_private(text)?;
-        match text.contains(RFC4716_BEGIN) {
-            true => parse_rfc4716(text),
-            false => parse_openssh(text),
-        }
+        pasted::read(text)
     }
 
-    /// Reads a key in its wire form (RFC 4253, section 6.6).
+    /// Reads a key in its wire form (RFC 4253, section 6.6), which must be the only one it has.
     pub fn from_wire(blob: &[u8]) -> Result<Self, Unusable> {
         if blob.len() > MAX_PASTED {
             return Err(Unusable::TooLong);
         }
         accept_type(type_name(blob).ok_or(Unusable::NotAKey)?)?;
-        let parsed = ssh_key::PublicKey::from_bytes(blob).map_err(|_| Unusable::NotAKey)?;
-        accept_strength(parsed.key_data())?;
-        let blob = parsed.to_bytes().map_err(|_| Unusable::NotAKey)?;
-        Ok(Self { blob })
+        let parsed = ssh_key::PublicKey::from_bytes(blob).map_err(|_| Unusable::Damaged)?;
+        accept_numbers(parsed.key_data())?;
+        match parsed.to_bytes() {
+            Ok(canonical) if canonical != blob => Err(Unusable::Damaged),
+            Ok(canonical) if canonical.len() > MAX_WIRE => Err(Unusable::TooLong),
+            Ok(blob) => Ok(Self { blob }),
+            Err(_) => Err(Unusable::Damaged),
+        }
     }
 
     /// The wire form.
@@ -137,14 +88,13 @@ impl PublicKey {
 
     /// The size in bits, as `ssh-keygen -l` shows it.
     pub fn bits(&self) -> u32 {
-        match self.parsed().key_data() {
-            KeyData::Rsa(rsa) => rsa.key_size(),
-            KeyData::Ecdsa(key) => match key.curve() {
-                EcdsaCurve::NistP256 => 256,
-                EcdsaCurve::NistP384 => 384,
-                EcdsaCurve::NistP521 => 521,
-            },
-            _ => 256,
+        let parsed = self.parsed();
+        let data = parsed.key_data();
+        match (data.rsa(), data.ecdsa().map(EcdsaPublicKey::curve)) {
+            (Some(rsa), _) => rsa_bits(rsa),
+            (_, None | Some(EcdsaCurve::NistP256)) => 256,
+            (_, Some(EcdsaCurve::NistP384)) => 384,
+            (_, Some(EcdsaCurve::NistP521)) => 521,
         }
     }
 
@@ -193,86 +143,14 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-fn parse_openssh(text: &str) -> Result<Pasted, Unusable> {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let line = lines.next().ok_or(Unusable::NotAKey)?;
-    if lines.next().is_some() {
-        return Err(Unusable::Several);
-    }
-    let mut words = line.splitn(3, char::is_whitespace);
-    let (name, base64) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    accept_type(name)?;
-    let blob = BASE64.decode(base64.as_bytes()).map_err(|_| Unusable::NotAKey)?;
-    if type_name(&blob) != Some(name) {
-        return Err(Unusable::NotAKey);
-    }
-    finish(&blob, words.next().unwrap_or_default())
-}
-
-/// RFC 4716: a header block, continued by backslashes, then base64 wrapped at any width.
-fn parse_rfc4716(text: &str) -> Result<Pasted, Unusable> {
-    let body = text.trim_start().strip_prefix(RFC4716_BEGIN).ok_or(Unusable::NotAKey)?;
-    let (body, after) = body.split_once(RFC4716_END).ok_or(Unusable::NotAKey)?;
-    if !after.trim().is_empty() {
-        return Err(Unusable::Several);
-    }
-    let (mut comment, mut base64) = (String::new(), String::new());
-    let mut lines = body.lines().map(str::trim);
-    while let Some(line) = lines.next() {
-        let Some((tag, value)) = line.split_once(':') else {
-            base64.push_str(line);
-            continue;
-        };
-        let mut value = value.trim().to_owned();
-        while value.ends_with('\\') {
-            value.pop();
-            value.push_str(lines.next().unwrap_or_default());
-        }
-        if tag.eq_ignore_ascii_case("comment") {
-            comment = value.trim_matches('"').to_owned();
-        }
-    }
-    let blob = BASE64.decode(base64.as_bytes()).map_err(|_| Unusable::NotAKey)?;
-    finish(&blob, &comment)
-}
-
-fn finish(blob: &[u8], comment: &str) -> Result<Pasted, Unusable> {
-    let key = PublicKey::from_wire(blob)?;
-    let comment = comment.trim().chars().filter(|c| !c.is_control()).take(MAX_COMMENT).collect();
-    let warning = key.warning();
-    Ok(Pasted { key, comment, warning })
-}
-
-/// Private keys are recognised by their outer marks alone, before anything else looks at them.
-fn refuse_private(text: &str) -> Result<(), Unusable> {
-    const PUB_FILE: &str = "which is in the file of the same name that ends in .pub";
-    const PUTTYGEN: &str = "which PuTTYgen shows under \"Public key for pasting\"";
-    let private = |format, instead| Err(Unusable::Private { format, instead });
-    if text.contains("BEGIN OPENSSH PRIVATE KEY") || text.contains("b3BlbnNzaC1rZXktdjE") {
-        private("OpenSSH", PUB_FILE)
-    } else if text.contains("PuTTY-User-Key-File-") {
-        private("PuTTY .ppk", PUTTYGEN)
-    } else if text.contains("SSH2 ENCRYPTED PRIVATE KEY") {
-        private("ssh.com", PUTTYGEN)
-    } else if text.contains("PRIVATE KEY-----") {
-        private("PEM", PUB_FILE)
-    } else {
-        Ok(())
-    }
-}
-
 fn accept_type(name: &str) -> Result<(), Unusable> {
-    if name.contains("-cert-v0") {
-        return Err(Unusable::Certificate);
-    }
     match name {
+        _ if ACCEPTED.contains(&name) => Ok(()),
         "ssh-dss" => Err(Unusable::Dsa),
         "ssh-ed448" => Err(Unusable::Ed448),
-        _ => match Algorithm::new(name) {
-            Ok(Algorithm::Other(_)) if looks_like_a_type(name) => Err(Unusable::UnknownType(name.to_owned())),
-            Ok(Algorithm::Other(_)) | Err(_) => Err(Unusable::NotAKey),
-            Ok(_) => Ok(()),
-        },
+        _ if name.contains("-cert-v0") => Err(Unusable::Certificate),
+        _ if looks_like_a_type(name) => Err(Unusable::UnknownType(name.to_owned())),
+        _ => Err(Unusable::NotAKey),
     }
 }
 
@@ -281,12 +159,48 @@ fn looks_like_a_type(name: &str) -> bool {
     name.len() <= 64 && name.contains('-') && name.bytes().all(marks)
 }
 
-fn accept_strength(key: &KeyData) -> Result<(), Unusable> {
-    match key {
-        KeyData::Rsa(rsa) if rsa.key_size() < MIN_RSA_BITS => {
-            Err(Unusable::ShortRsa { bits: rsa.key_size() })
-        }
-        _ => Ok(()),
+/// Refuses numbers that no key generator makes and no SSH server takes.
+fn accept_numbers(key: &KeyData) -> Result<(), Unusable> {
+    if let Some(rsa) = key.rsa() {
+        accept_rsa(rsa)
+    } else if let Some(key) = key.ecdsa() {
+        accept_point(key.curve(), key.as_sec1_bytes())
+    } else if let Some(key) = key.sk_ecdsa_p256() {
+        accept_point(EcdsaCurve::NistP256, key.ec_point().as_bytes())
+    } else {
+        Ok(())
+    }
+}
+
+fn accept_rsa(rsa: &RsaPublicKey) -> Result<(), Unusable> {
+    let odd = |number: &ssh_key::Mpint| number.as_bytes().last().is_some_and(|byte| byte % 2 == 1);
+    let exponent_is_one = rsa.e().as_bytes() == [1];
+    match rsa_bits(rsa) {
+        bits if bits < MIN_RSA_BITS => Err(Unusable::ShortRsa { bits }),
+        bits if bits > MAX_RSA_BITS => Err(Unusable::LongRsa { bits }),
+        _ if odd(rsa.n()) && odd(rsa.e()) && !exponent_is_one => Ok(()),
+        _ => Err(Unusable::Damaged),
+    }
+}
+
+/// The modulus's size to the bit; `RsaPublicKey::key_size` rounds up to bytes.
+fn rsa_bits(rsa: &RsaPublicKey) -> u32 {
+    let digits = rsa.n().as_positive_bytes().unwrap_or_default();
+    let unused = digits.first().map_or(0, |byte| byte.leading_zeros());
+    u32::try_from(digits.len() * 8).unwrap_or(u32::MAX) - unused
+}
+
+/// A point on its curve, and in the uncompressed form that SSH requires (RFC 5656, section 3.1).
+fn accept_point(curve: EcdsaCurve, point: &[u8]) -> Result<(), Unusable> {
+    const UNCOMPRESSED: u8 = 4;
+    let on_curve = match curve {
+        EcdsaCurve::NistP256 => p256::PublicKey::from_sec1_bytes(point).is_ok(),
+        EcdsaCurve::NistP384 => p384::PublicKey::from_sec1_bytes(point).is_ok(),
+        EcdsaCurve::NistP521 => p521::PublicKey::from_sec1_bytes(point).is_ok(),
+    };
+    match on_curve && point.first() == Some(&UNCOMPRESSED) {
+        true => Ok(()),
+        false => Err(Unusable::Damaged),
     }
 }
 

@@ -100,7 +100,10 @@ impl Rules {
     /// Forgets a box.
     pub fn remove(&mut self, device: DeviceId) {
         for rule in self.of_box.remove(&device).unwrap_or_default() {
-            self.owner.remove(&rule.access);
+            // An access that another box has since brought is that box's now.
+            if self.owner.get(&rule.access) == Some(&device) {
+                self.owner.remove(&rule.access);
+            }
         }
     }
 

@@ -1,3 +1,5 @@
+//! An outage, seen by the clock that the tests turn.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,7 @@ struct Path {
 }
 
 impl Path {
+    #[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
     fn new() -> Self {
         let now = Instant::now();
         let controller = Arc::new(OutageConfig::default()).build(now, 1200);
