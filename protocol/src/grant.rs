@@ -94,8 +94,11 @@ impl Grants {
 
 /// A [`Grants`] document as it travels: the exact bytes that were signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignedGrants {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     body: Bytes,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     signature: Bytes,
 }
 

@@ -83,6 +83,7 @@ pub enum JoinAnswer {
 
 /// What a box needs in order to belong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Membership {
     /// Its id.
     pub device: DeviceId,
@@ -91,6 +92,7 @@ pub struct Membership {
     /// Its certificate and the authority's, and where it is.
     pub certificate: Certificate,
     /// The key that signs grants.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<u8>))]
     pub grant_key: GrantVerifier,
     /// Where to dial, `host:port`, in order of preference.
     pub relays: Vec<String>,
@@ -98,6 +100,7 @@ pub struct Membership {
 
 /// A certificate and the one that signed it (DER).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Certificate {
     /// The box's own.
     pub own: Vec<u8>,

@@ -124,6 +124,7 @@ pub struct CertificateAnswer {
 /// One line of the feed. A relay applies lines as they come and calls them in force at `Commit`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum FeedLine {
     /// A whole picture follows: a box that is not in it by the next commit is not known.
     Snapshot,
