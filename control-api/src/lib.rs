@@ -1,1 +1,145 @@
 //! The control API: boxes, accesses, audit, the certificate authority, and the feed that relays follow.
+//!
+//! A request comes in at [`server`], is answered by a handler under [`http`], which checks it with
+//! something pure and lets the [`store`] make it true in one transaction; the commit rings a bell, and
+//! every relay's [`feed`] tells it within milliseconds, signed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+pub mod admin;
+mod ca;
+mod clock;
+mod config;
+mod documents;
+mod entropy;
+mod feed;
+mod http;
+mod lease;
+mod metrics;
+mod once;
+mod record;
+mod server;
+mod setup;
+mod span;
+mod state_dir;
+mod status;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, ForwardedHeader, InvalidConfig, Tls};
+pub use span::{InvalidSpan, Span};
+
+use clock::Clock;
+use http::{App, Doorkeeper, Shared};
+use metrics::Metrics;
+use setup::Installation;
+use state_dir::StateDir;
+use store::Store;
+
+/// The largest key, in bits, that an access may have: with it, a box's document with all the accesses
+/// that it may have still fits its limit.
+pub(crate) const MAX_KEY_BITS: u32 = 8192;
+
+/// How often to look whether another process changed the rules.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A control API that has its address and serves as soon as it is run.
+pub struct Bound {
+    app: Shared,
+    dir: StateDir,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+}
+
+/// Opens the state directory, making what is missing, and takes the address.
+pub async fn bind(config: Config) -> anyhow::Result<Bound> {
+    bind_at(config, Clock::default()).await
+}
+
+async fn bind_at(config: Config, clock: Clock) -> anyhow::Result<Bound> {
+    config.check()?;
+    let tls = config.tls.as_ref().map(server::acceptor).transpose()?;
+    let installation = Installation::open(&config, &clock).await?;
+    let listening = || format!("listening on {}", config.listen);
+    let listener = TcpListener::bind(config.listen).await.with_context(listening)?;
+    let address = listener.local_addr()?;
+    let app = App {
+        config,
+        clock,
+        store: installation.store,
+        authority: installation.authority,
+        signer: installation.signer,
+        doorkeeper: Doorkeeper::default(),
+        metrics: Metrics::new(),
+        signed: watch::Sender::new(0),
+        patience: http::PATIENCE,
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    };
+    app.store.revision().await?;
+    Ok(Bound { app: Arc::new(app), dir: installation.dir, listener, address, tls })
+}
+
+impl Bound {
+    /// The address it serves on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then lets requests in progress end.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { app, dir, listener, address, tls } = self;
+        dir.announce(&json!({ "http": address.to_string() })).context("writing listening.json")?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        info!("serving on {scheme}://{address}");
+        let stop = app.stop.clone();
+        let watch = tokio::spawn(stop.clone().run_until_cancelled_owned(watch_for_others(app.store.clone())));
+        let router = http::router(app.clone());
+        let serving = server::serve(listener, tls, app.config.clone(), router, stop.clone());
+        let stopping = async {
+            shutdown.await;
+            stop.cancel();
+        };
+        tokio::join!(serving, stopping);
+        watch.await.context("looking for changes by other processes")?;
+        app.tasks.close();
+        app.tasks.wait().await;
+        app.store.close().await;
+        dir.withdraw();
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// Rings the bell for what other processes changed; one's own changes ring by themselves.
+async fn watch_for_others(store: Store) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        if let Err(error) = store.revision().await {
+            warn!(error = &error as &dyn std::error::Error, "looking for changes by other processes");
+        }
+    }
+}
+
+/// Writes a secret to a file that only its owner may read, whole or not at all.
+pub fn write_secret(
+    path: &std::path::Path,
+    secret: &postern_protocol::secret::Secret,
+) -> std::io::Result<()> {
+    state_dir::write_whole(path, 0o600, format!("{}\n", secret.reveal()).as_bytes())
+}

@@ -1,0 +1,95 @@
+//! The API over HTTP: one resource a file, and what they share.
+//!
+//! A handler's first argument says who may call it: [`auth::Caller`] wants an API token,
+//! [`auth::RelayCaller`] a relay's. A test prints every route with the guard it proved to have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use postern_protocol::grant::GrantSigner;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::ca::Authority;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+mod accesses;
+mod address;
+mod auth;
+mod devices;
+mod error;
+mod extract;
+mod health;
+mod idempotency;
+mod openapi;
+mod paging;
+mod relay;
+mod relays;
+mod text;
+mod tokens;
+mod verify;
+mod visits;
+
+pub(crate) use address::Peer;
+pub(crate) use auth::{API_TOKEN, Doorkeeper, RELAY_TOKEN};
+pub(crate) use text::{INVALID_NAME, name};
+
+/// How long `?wait=active` waits at most.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What handlers work with.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) authority: Authority,
+    pub(crate) signer: GrantSigner,
+    pub(crate) doorkeeper: Doorkeeper,
+    pub(crate) metrics: Metrics,
+    /// The newest revision that some feed has signed.
+    pub(crate) signed: watch::Sender<u64>,
+    pub(crate) patience: Duration,
+    /// Ends feeds and waits.
+    pub(crate) stop: CancellationToken,
+    /// What outlives its connection for a moment.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// The app, as every handler has it.
+pub(crate) type Shared = Arc<App>;
+
+/// Every route there is; nothing is served that does not stand here, and so in the document.
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(openapi::preamble())
+        .merge(devices::routes())
+        .merge(accesses::routes())
+        .merge(verify::routes())
+        .merge(visits::routes())
+        .merge(relays::routes())
+        .merge(tokens::routes())
+        .merge(relay::routes())
+        .merge(health::routes())
+        .merge(openapi::routes())
+}
+
+/// The whole API as a service.
+pub(crate) fn router(app: Shared) -> Router {
+    let (router, document) = routes().split_for_parts();
+    let document = Arc::new(openapi::Document::complete(document));
+    router
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(from_fn_with_state(document.clone(), openapi::refuse_unknown_parameters))
+        .layer(from_fn(error::catch_panics))
+        .layer(from_fn(extract::harden))
+        .layer(from_fn_with_state(app.clone(), health::count))
+        .layer(axum::Extension(document))
+        .with_state(app)
+}

@@ -1,0 +1,273 @@
+//! Accesses.
+
+use std::time::Instant;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use postern_protocol::api::{Access, AccessStatus, CreateAccess, Created, EditAccess, Page};
+use postern_protocol::grant::MAX_GRANTS;
+use postern_protocol::id::AccessId;
+use serde::Deserialize;
+use tracing::info;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::address::CallerAddress;
+use super::auth::Caller;
+use super::error::{ApiError, Code};
+use super::extract::{Json, Path, Query, RawJson};
+use super::idempotency::{self, IdempotencyKey};
+use super::paging::{Cursor, Wanted};
+use super::{App, Shared, devices};
+use crate::once::Once;
+use crate::record::AccessRecord;
+use crate::store::{AccessFilter, Account, CreateAccessError, Creation, EditAccessError, Phase};
+
+mod request;
+mod view;
+mod wait;
+
+use request::Circumstances;
+use view::view;
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, edit, delete))
+}
+
+/// Parameters of a list of accesses.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListAccesses {
+    /// Only those of this box, by id or name.
+    device: Option<String>,
+    /// Only those with this status.
+    #[param(inline)]
+    status: Option<AccessStatus>,
+    /// How many at most, 1 to 200; left out, 50.
+    limit: Option<u32>,
+    /// What `next` of the page before said.
+    cursor: Option<String>,
+}
+
+/// Parameters of a creation.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct CreateParameters {
+    /// With `active`, the answer waits until the access works, or says why it does not yet.
+    #[param(inline)]
+    wait: Option<WaitFor>,
+}
+
+/// What an answer may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum WaitFor {
+    Active,
+}
+
+/// Lists accesses, the newest first.
+#[utoipa::path(get, path = "/v1/accesses", tag = "accesses", params(ListAccesses),
+    responses((status = 200, description = "A page of accesses", body = Page<Access>)))]
+async fn list(
+    caller: Caller,
+    State(app): State<Shared>,
+    Query(list): Query<ListAccesses>,
+) -> Result<Answer<Page<Access>>, ApiError> {
+    let mut wanted = Wanted::new(list.limit, list.cursor.as_deref())?;
+    let device = match &list.device {
+        Some(device) => Some(devices::find(&app, &caller.account, device).await?.id),
+        None => None,
+    };
+    let filter = AccessFilter { device, phase: list.status.map(phase) };
+    let items = matching(&app, &caller.account, filter, list.status, &mut wanted).await?;
+    Ok(Answer(wanted.page(items, |access| Cursor::new(access.created_at, access.id))))
+}
+
+/// Creates an access. In force on the relays within milliseconds; `?wait=active` waits for that.
+#[utoipa::path(post, path = "/v1/accesses", tag = "accesses", params(CreateParameters, IdempotencyKey),
+    request_body = CreateAccess,
+    responses((status = 201, description = "The access, and how to connect", body = Created,
+        headers(("Location" = String, description = "Where the access is found")))))]
+async fn create(
+    caller: Caller,
+    State(app): State<Shared>,
+    Query(parameters): Query<CreateParameters>,
+    CallerAddress(address): CallerAddress,
+    key: IdempotencyKey,
+    RawJson { value, bytes }: RawJson<CreateAccess>,
+) -> Result<Response, ApiError> {
+    let now = app.clock.now();
+    let once = key.once(&caller, "POST /v1/accesses", &bytes);
+    let device = devices::find(&app, &caller.account, &value.device).await?;
+    let circumstances =
+        Circumstances { device: &device, caller: address, now, longest: app.config.max_duration };
+    let access = request::access(value, &circumstances)?;
+    let relays = app.store.relays().await?;
+    let answer = |access: &AccessRecord| {
+        let access = view(access, &device, &relays, now);
+        idempotency::json(&Created { access, progress: Vec::new() })
+    };
+    let started = Instant::now();
+    let answer = match caller.account.create_access(access, once.as_ref(), answer).await? {
+        Creation::New { access, answer } => {
+            info!(access = %access.id, device = %device.id, port = access.port, allowed = %access.allowed, until = %access.expires_at, "access created");
+            answer
+        }
+        Creation::Repeated { answer } => answer,
+    };
+    let answer = match parameters.wait {
+        Some(WaitFor::Active) => wait(&app, &caller.account, answer, once.as_ref(), started).await?,
+        None => answer,
+    };
+    Ok(idempotency::created("/v1/accesses", answer))
+}
+
+/// Shows an access.
+#[utoipa::path(get, path = "/v1/accesses/{access}", tag = "accesses",
+    params(("access" = String, Path, description = "Its id")),
+    responses((status = 200, description = "The access", body = Access)))]
+async fn show(
+    caller: Caller,
+    State(app): State<Shared>,
+    Path(access): Path<String>,
+) -> Result<Answer<Access>, ApiError> {
+    Ok(Answer(look(&app, &caller.account, known(&access)?).await?))
+}
+
+/// Extends, shortens or edits an access; what is left out stays.
+#[utoipa::path(patch, path = "/v1/accesses/{access}", tag = "accesses",
+    params(("access" = String, Path, description = "Its id")), request_body = EditAccess,
+    responses((status = 200, description = "The access", body = Access)))]
+async fn edit(
+    caller: Caller,
+    State(app): State<Shared>,
+    Path(access): Path<String>,
+    Json(change): Json<EditAccess>,
+) -> Result<Answer<Access>, ApiError> {
+    let now = app.clock.now();
+    let id = known(&access)?;
+    let edits = request::edits(change, now, app.config.max_duration)?;
+    caller.account.edit_access(id, edits, now).await?;
+    info!(access = %id, "access edited");
+    Ok(Answer(look(&app, &caller.account, id).await?))
+}
+
+/// Deletes an access, whatever its status: its visits end within a second.
+#[utoipa::path(delete, path = "/v1/accesses/{access}", tag = "accesses",
+    params(("access" = String, Path, description = "Its id")),
+    responses((status = 204, description = "It lets nobody in any more")))]
+async fn delete(
+    caller: Caller,
+    State(app): State<Shared>,
+    Path(access): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let id = known(&access)?;
+    match caller.account.revoke_access(id, app.clock.now()).await? {
+        true => {
+            info!(access = %id, "access deleted");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        false => Err(not_found()),
+    }
+}
+
+fn known(access: &str) -> Result<AccessId, ApiError> {
+    access.parse().map_err(|_| not_found())
+}
+
+fn not_found() -> ApiError {
+    ApiError::new(Code::AccessNotFound, "no access has this id")
+}
+
+async fn look(app: &App, account: &Account, id: AccessId) -> Result<Access, ApiError> {
+    let now = app.clock.now();
+    let (access, device) = account.access(id, now).await?.ok_or_else(not_found)?;
+    Ok(view(&access, &device, &app.store.relays().await?, now))
+}
+
+fn phase(status: AccessStatus) -> Phase {
+    match status {
+        AccessStatus::Pending | AccessStatus::Active => Phase::Live,
+        AccessStatus::Expired => Phase::Expired,
+        AccessStatus::Revoked => Phase::Revoked,
+    }
+}
+
+/// Accesses with a status, one more than wanted if there are. The store knows the phase of a life;
+/// whether a live one works is known only by looking, so it may take several looks to fill a page.
+async fn matching(
+    app: &App,
+    account: &Account,
+    filter: AccessFilter,
+    status: Option<AccessStatus>,
+    wanted: &mut Wanted,
+) -> Result<Vec<Access>, ApiError> {
+    let now = app.clock.now();
+    let relays = app.store.relays().await?;
+    let enough = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    let mut items = Vec::new();
+    loop {
+        let found = account.accesses(filter, wanted.paging(), now).await?;
+        let is_last = found.len() <= enough;
+        if let Some((access, _)) = found.last() {
+            wanted.go_on_after(Cursor::new(access.created_at, access.id));
+        }
+        let views = found.iter().map(|(access, device)| view(access, device, &relays, now));
+        items.extend(views.filter(|access| status.is_none_or(|status| access.status == status)));
+        if is_last || items.len() > enough {
+            return Ok(items);
+        }
+    }
+}
+
+/// Waits until the access of an answer works, and keeps the later answer in place of the earlier.
+async fn wait(
+    app: &App,
+    account: &Account,
+    answer: String,
+    once: Option<&Once>,
+    started: Instant,
+) -> Result<String, ApiError> {
+    let first: Created = serde_json::from_str(&answer).map_err(|_| not_found())?;
+    if first.access.status == AccessStatus::Active {
+        return Ok(answer);
+    }
+    let created = wait::until_active(app, account, first.access.id, started).await?;
+    let answer = idempotency::json(&created);
+    if let (Some(once), AccessStatus::Active) = (once, created.access.status) {
+        account.amend(once, &answer, app.clock.now()).await?;
+    }
+    Ok(answer)
+}
+
+impl From<CreateAccessError> for ApiError {
+    fn from(problem: CreateAccessError) -> Self {
+        match problem {
+            CreateAccessError::NoDevice => Self::new(Code::DeviceNotFound, "no box has this id or name"),
+            CreateAccessError::TooMany => too_many(),
+            CreateAccessError::KeyReused => idempotency::reused(),
+            CreateAccessError::Store(problem) => problem.into(),
+        }
+    }
+}
+
+impl From<EditAccessError> for ApiError {
+    fn from(problem: EditAccessError) -> Self {
+        match problem {
+            EditAccessError::Unknown => not_found(),
+            EditAccessError::Revoked => {
+                Self::new(Code::AccessRevoked, "this access was deleted for good; create a new one")
+            }
+            EditAccessError::TooMany => too_many(),
+            EditAccessError::Store(problem) => problem.into(),
+        }
+    }
+}
+
+fn too_many() -> ApiError {
+    let detail = format!("a box has at most {MAX_GRANTS} live accesses; delete one that is no longer needed");
+    ApiError::new(Code::TooManyAccesses, detail)
+}

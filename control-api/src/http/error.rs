@@ -1,0 +1,193 @@
+//! Errors, as RFC 9457 writes them: a stable code, a status, and a sentence that says what to do.
+
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use postern_protocol::api::Problem;
+use tracing::error;
+
+use crate::store::StoreError;
+
+/// The most characters of a sentence: it may repeat a piece of the request.
+const MAX_DETAIL: usize = 400;
+
+macro_rules! codes {
+    ($($name:ident = $status:ident, $code:literal, $title:literal;)*) => {
+        /// What can go wrong, as programs tell it apart.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Code { $($name),* }
+
+        impl Code {
+            /// Every code there is.
+            pub(super) const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The code as text.
+            pub(super) fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code),* }
+            }
+
+            /// The HTTP status it goes with.
+            pub(super) fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status),* }
+            }
+
+            /// The kind of problem, in words.
+            pub(super) fn title(self) -> &'static str {
+                match self { $(Self::$name => $title),* }
+            }
+        }
+    };
+}
+
+codes! {
+    Unauthorized = UNAUTHORIZED, "unauthorized", "A valid token is needed";
+    TooManyFailures = TOO_MANY_REQUESTS, "too_many_failures", "Too many failed attempts";
+    ForeignVisit = FORBIDDEN, "foreign_visit", "Not this relay's visit";
+    OtherKey = FORBIDDEN, "other_key", "Not the key that the box enrolled with";
+
+    RouteNotFound = NOT_FOUND, "route_not_found", "No such path";
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "No such method here";
+    DeviceNotFound = NOT_FOUND, "device_not_found", "No such box";
+    AccessNotFound = NOT_FOUND, "access_not_found", "No such access";
+    VisitNotFound = NOT_FOUND, "visit_not_found", "No such visit";
+    RelayNotFound = NOT_FOUND, "relay_not_found", "No such relay";
+    TokenNotFound = NOT_FOUND, "token_not_found", "No such token";
+
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "JSON is needed";
+    BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The request is too large";
+    BodyTimeout = REQUEST_TIMEOUT, "body_timeout", "The request did not arrive in time";
+    InvalidJson = BAD_REQUEST, "invalid_json", "This is not JSON";
+    InvalidRequest = UNPROCESSABLE_ENTITY, "invalid_request", "The request does not fit";
+    InvalidParameter = BAD_REQUEST, "invalid_parameter", "A parameter does not fit";
+    UnknownParameter = BAD_REQUEST, "unknown_parameter", "There is no such parameter";
+    InvalidCursor = BAD_REQUEST, "invalid_cursor", "This is not a cursor of this list";
+    InvalidIdempotencyKey = BAD_REQUEST, "invalid_idempotency_key", "This is not an idempotency key";
+    IdempotencyKeyReused = UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key stands for another request";
+
+    NameTaken = CONFLICT, "name_taken", "The name is taken";
+    NoRelay = CONFLICT, "no_relay", "No relay has started yet";
+    TooManyAccesses = CONFLICT, "too_many_accesses", "The box has too many live accesses";
+    AccessRevoked = CONFLICT, "access_revoked", "The access was deleted";
+    InvalidName = UNPROCESSABLE_ENTITY, "invalid_name", "This cannot be a name";
+    InvalidNote = UNPROCESSABLE_ENTITY, "invalid_note", "This cannot be a note";
+    InvalidAllowedIps = UNPROCESSABLE_ENTITY, "invalid_allowed_ips", "These cannot be the allowed addresses";
+    AnyAddress = UNPROCESSABLE_ENTITY, "any_address", "Everybody would be allowed";
+    AddressUnknown = UNPROCESSABLE_ENTITY, "address_unknown", "The caller's address is not known";
+    InvalidExpiry = UNPROCESSABLE_ENTITY, "invalid_expiry", "The access cannot end then";
+    KeyRequired = UNPROCESSABLE_ENTITY, "key_required", "A public key is needed";
+    PrivateKey = UNPROCESSABLE_ENTITY, "private_key", "This is a private key";
+    UnusableKey = UNPROCESSABLE_ENTITY, "unusable_key", "This key cannot be used";
+    PortNotOffered = UNPROCESSABLE_ENTITY, "port_not_offered", "The box does not offer this port";
+    InvalidSigningRequest = UNPROCESSABLE_ENTITY, "invalid_signing_request", "No certificate can be made of this";
+    JoinRefused = GONE, "join_refused", "The join string does not work";
+    InvalidGate = UNPROCESSABLE_ENTITY, "invalid_gate", "Visitors could not use this gate";
+
+    NotReady = SERVICE_UNAVAILABLE, "not_ready", "Not ready";
+    Internal = INTERNAL_SERVER_ERROR, "internal", "Something is wrong here";
+}
+
+/// An error, on its way to becoming a problem document.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    code: Code,
+    detail: Cow<'static, str>,
+    field: Option<&'static str>,
+    retry_after: Option<u64>,
+}
+
+impl ApiError {
+    /// A problem, and what is wrong with this request.
+    pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), field: None, retry_after: None }
+    }
+
+    /// The field of the request that is wrong.
+    pub(super) fn field(self, field: &'static str) -> Self {
+        Self { field: Some(field), ..self }
+    }
+
+    /// In how many seconds it may be tried again.
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// What it says, for tests of what makes it.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> (Code, Option<&'static str>, String) {
+        (self.code, self.field, self.detail.to_string())
+    }
+
+    fn problem(&self) -> Problem {
+        Problem {
+            r#type: format!("/problems/{}", self.code.as_str()),
+            title: self.code.title().to_owned(),
+            status: self.code.status().as_u16(),
+            code: self.code.as_str().to_owned(),
+            detail: self.detail.chars().take(MAX_DETAIL).collect(),
+            field: self.field.map(str::to_owned),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.code.status(), Json(self.problem())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"postern\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// The caller learns nothing of it but that it is not their fault; the log has it all.
+impl From<StoreError> for ApiError {
+    fn from(problem: StoreError) -> Self {
+        error!(error = &problem as &dyn std::error::Error, "a request failed");
+        internal()
+    }
+}
+
+fn internal() -> ApiError {
+    ApiError::new(
+        Code::Internal,
+        "the request failed for no fault of yours; try again, and tell the operator if it goes on",
+    )
+}
+
+/// The answer where no route is.
+pub(super) async fn no_such_route(uri: Uri) -> ApiError {
+    ApiError::new(
+        Code::RouteNotFound,
+        format!("there is nothing at {}; /openapi.json lists what there is", uri.path()),
+    )
+}
+
+/// The answer where a route has no such method.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        Code::MethodNotAllowed,
+        format!("{} cannot be asked with {method}; /openapi.json lists what can", uri.path()),
+    )
+}
+
+/// A panic ends one request, with the answer that any fault of ours has.
+pub(super) async fn catch_panics(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            error!("a handler panicked");
+            internal().into_response()
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Creations that may be asked for again: the `Idempotency-Key` header.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::IntoParams;
+
+use super::auth::Caller;
+use super::error::{ApiError, Code};
+use crate::ca::sha256;
+use crate::once::Once;
+
+/// The longest key.
+const MAX_KEY: usize = 255;
+
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The key of a creation, if it has one.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct IdempotencyKey {
+    /// Up to 255 visible characters. The same key with the same request gets the same answer for a
+    /// day; with another request it is refused.
+    #[param(rename = "Idempotency-Key", required = false)]
+    key: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut values = parts.headers.get_all(HEADER).into_iter();
+        let Some(value) = values.next() else { return Ok(Self { key: None }) };
+        let text = value.to_str().unwrap_or("");
+        let fits = (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        match fits && values.next().is_none() {
+            true => Ok(Self { key: Some(text.to_owned()) }),
+            false => Err(ApiError::new(
+                Code::InvalidIdempotencyKey,
+                "an Idempotency-Key is 1 to 255 visible ASCII characters, given once",
+            )),
+        }
+    }
+}
+
+impl IdempotencyKey {
+    /// The creation that is to happen once, if the caller asked for that.
+    pub(super) fn once(self, caller: &Caller, route: &str, body: &[u8]) -> Option<Once> {
+        let request = sha256(&[route.as_bytes(), b"\0", body].concat());
+        self.key.map(|key| Once::new(caller.token, key, request, caller.sealing.clone()))
+    }
+}
+
+/// The problem with a key that stands for another request.
+pub(super) fn reused() -> ApiError {
+    let detail = "this Idempotency-Key was used for another request; take a new key for a new request";
+    ApiError::new(Code::IdempotencyKeyReused, detail)
+}
+
+/// An answer's text, made once so that it can be kept and sent alike.
+pub(super) fn json<T: Serialize>(answer: &T) -> String {
+    serde_json::to_string(answer).expect("answers have only JSON's shapes")
+}
+
+/// The answer to a creation, made now or earlier.
+pub(super) fn created(collection: &str, answer: String) -> Response {
+    let id = serde_json::from_str::<serde_json::Value>(&answer).ok();
+    let id = id.as_ref().and_then(|answer| answer.get("id")).and_then(|id| id.as_str()).unwrap_or("");
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::LOCATION, format!("{collection}/{id}")),
+    ];
+    (StatusCode::CREATED, headers, answer).into_response()
+}

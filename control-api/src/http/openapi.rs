@@ -1,0 +1,147 @@
+//! The API's description, made from the handlers, and held against every request.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use postern_protocol::api::Problem;
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Shared;
+use super::error::{ApiError, Code};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Postern control API",
+        description = "Boxes behind NAT, and who may reach them, from where, until when.\n\n\
+            Times are RFC 3339 in UTC. Unknown fields and parameters are refused. Lists are newest first; \
+            pass `next` of one page as `cursor` to get the next."
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "devices", description = "Boxes."),
+        (name = "accesses", description = "Who may reach a box, from where, until when."),
+        (name = "verify", description = "What the relay would do."),
+        (name = "visits", description = "Who came, allowed or refused."),
+        (name = "relays", description = "The relays of the installation."),
+        (name = "tokens", description = "API tokens."),
+        (name = "relay", description = "What relays ask for, with their own tokens."),
+        (name = "open", description = "For whoever watches over the API; no token needed."),
+    )
+)]
+struct Preamble;
+
+/// What the description begins with.
+pub(super) fn preamble() -> utoipa::openapi::OpenApi {
+    Preamble::openapi()
+}
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(openapi))
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", tag = "open",
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
+async fn openapi(Extension(document): Extension<Arc<Document>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], document.json.clone()).into_response()
+}
+
+/// The description, complete.
+#[derive(Debug)]
+pub(super) struct Document {
+    json: Bytes,
+    /// The query parameters of each method of each path.
+    parameters: HashMap<(String, String), HashSet<String>>,
+}
+
+impl Document {
+    /// Adds to what the handlers say of themselves what is the same for all: how errors look, and
+    /// which token each part wants.
+    pub(super) fn complete(document: utoipa::openapi::OpenApi) -> Self {
+        let mut document = serde_json::to_value(document).expect("an OpenAPI document is JSON");
+        document["components"]["securitySchemes"] = schemes();
+        let mut parameters = HashMap::new();
+        for (path, method, operation) in operations(&mut document) {
+            operation["security"] = security(operation);
+            operation["responses"]["default"] = problem();
+            let named = operation["parameters"].as_array().into_iter().flatten();
+            let of_query = named.filter(|parameter| parameter["in"] == "query");
+            let names = of_query.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned));
+            parameters.insert((path, method.to_uppercase()), names.collect());
+        }
+        Self { json: document.to_string().into(), parameters }
+    }
+
+    fn knows(&self, path: &str, method: &Method, parameter: &str) -> bool {
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        let known = self.parameters.get(&(path.to_owned(), method.to_string()));
+        known.is_none_or(|known| known.contains(parameter))
+    }
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = (String, String, &mut Value)> {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    paths.flat_map(|(path, item)| {
+        let methods = item.as_object_mut().into_iter().flatten();
+        methods.map(|(method, operation)| (path.clone(), method.clone(), operation))
+    })
+}
+
+fn schemes() -> Value {
+    json!({
+        "api_token": {
+            "type": "http", "scheme": "bearer",
+            "description": "An API token, as `postern-api token create` prints it.",
+        },
+        "relay_token": {
+            "type": "http", "scheme": "bearer",
+            "description": "A relay's token, as `postern-api relay add` prints it.",
+        },
+    })
+}
+
+fn security(operation: &Value) -> Value {
+    match operation["tags"][0].as_str() {
+        Some("open") => json!([]),
+        Some("relay") => json!([{ "relay_token": [] }]),
+        _ => json!([{ "api_token": [] }]),
+    }
+}
+
+fn problem() -> Value {
+    let row = |code: &Code| format!("- `{}` ({}): {}", code.as_str(), code.status().as_u16(), code.title());
+    let codes: Vec<String> = Code::ALL.iter().map(row).collect();
+    json!({
+        "description": format!("A problem (RFC 9457). Its `code` is stable, and one of:\n\n{}", codes.join("\n")),
+        "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
+    })
+}
+
+/// What the description does not name is refused, so that a misspelt filter is never silently none.
+pub(super) async fn refuse_unknown_parameters(
+    State(document): State<Arc<Document>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let query = request.uri().query().unwrap_or("");
+    let names =
+        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(""));
+    if let Some(path) = request.extensions().get::<MatchedPath>() {
+        let unknown = |name: &&str| !document.knows(path.as_str(), request.method(), name);
+        if let Some(name) = names.into_iter().find(unknown) {
+            let detail = format!("there is no parameter '{name}' here; /openapi.json lists those there are");
+            return ApiError::new(Code::UnknownParameter, detail).into_response();
+        }
+    }
+    next.run(request).await
+}

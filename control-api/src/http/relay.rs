@@ -1,0 +1,287 @@
+//! What relays ask for, each with its own token.
+
+use std::convert::Infallible;
+
+use axum::Json as Answer;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use data_encoding::BASE64;
+use futures_util::stream::unfold;
+use postern_protocol::api::{
+    CertificateAnswer, CertificateRequest, FeedLine, Gate, HostKey, JoinBox, Presence, PresenceReport,
+    RelayHello, RelayWelcome, RenewBox, Visit, VisitEvents,
+};
+use postern_protocol::id::RelayId;
+use postern_protocol::ssh_key::PublicKey;
+use postern_protocol::wire::{BoxFacts, Certificate, Membership};
+use tracing::{debug, info};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::RelayCaller;
+use super::error::{ApiError, Code};
+use super::extract::Json;
+use super::text::tame;
+use super::{Shared, devices};
+use crate::ca::{BadRequest, Requested};
+use crate::feed::Feed;
+use crate::store::{JoinError, Sighting};
+
+/// The largest report: fifty thousand boxes and all that they say of themselves.
+const MAX_REPORT: usize = 64 * 1024 * 1024;
+
+/// The largest batch of visits.
+const MAX_BATCH: usize = 8 * 1024 * 1024;
+
+/// The most visits in a batch: written in one transaction, which others wait for.
+const MAX_EVENTS: usize = 4096;
+
+/// The most host keys of a gate.
+const MAX_GATE_KEYS: usize = 8;
+
+/// The most characters of a sentence in the audit.
+const MAX_REASON: usize = 500;
+
+/// The most characters of a code, a fingerprint, a version.
+const MAX_WORD: usize = 128;
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(hello))
+        .routes(routes!(certificate))
+        .routes(routes!(feed))
+        .routes(routes!(presence))
+        .routes(routes!(visits))
+        .routes(routes!(join))
+        .routes(routes!(renew))
+}
+
+/// A relay has started: it says where it is found, and learns whom to trust.
+#[utoipa::path(post, path = "/v1/relay/hello", tag = "relay", request_body = RelayHello,
+    responses((status = 200, description = "Who it is, and whom to trust", body = RelayWelcome)))]
+async fn hello(
+    relay: RelayCaller,
+    State(app): State<Shared>,
+    Json(hello): Json<RelayHello>,
+) -> Result<Answer<RelayWelcome>, ApiError> {
+    let gate = checked_gate(hello.gate)?;
+    check_authority(&hello.agents)?;
+    let version = tame(&hello.version, MAX_WORD);
+    app.store.relay_started(relay.id, &version, &gate, &hello.agents, app.clock.now()).await?;
+    info!(relay = relay.name, version, gate = %format_args!("{}:{}", gate.host, gate.port), agents = hello.agents, "relay started");
+    Ok(Answer(RelayWelcome {
+        relay: relay.id,
+        name: relay.name,
+        authority: app.authority.pem().to_owned(),
+        grant_key: app.signer.verifier(),
+    }))
+}
+
+/// A certificate for a relay's QUIC endpoint.
+#[utoipa::path(post, path = "/v1/relay/certificate", tag = "relay", request_body = CertificateRequest,
+    responses((status = 200, description = "The certificate", body = CertificateAnswer)))]
+async fn certificate(
+    relay: RelayCaller,
+    State(app): State<Shared>,
+    Json(request): Json<CertificateRequest>,
+) -> Result<Answer<CertificateAnswer>, ApiError> {
+    let key = Requested::from_pem(&request.csr)?;
+    let issued = app.authority.certify_relay(&key, relay.id, app.clock.now());
+    Ok(Answer(CertificateAnswer { certificate: issued.pem, authority: app.authority.pem().to_owned() }))
+}
+
+/// The rules of every box, and every change of them: one JSON document a line, without end.
+#[utoipa::path(get, path = "/v1/relay/feed", tag = "relay",
+    responses((status = 200, description = "Lines", body = FeedLine, content_type = "application/x-ndjson")))]
+async fn feed(relay: RelayCaller, State(app): State<Shared>) -> Result<Response, ApiError> {
+    let feed = Feed::open(app, relay.id, &relay.name).await?;
+    let pieces = unfold(feed, |mut feed| async move {
+        let piece = feed.next().await?;
+        Some((Ok::<_, Infallible>(piece), feed))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces)).into_response())
+}
+
+/// What a relay enforces, and who is connected to it.
+#[utoipa::path(post, path = "/v1/relay/presence", tag = "relay", request_body = PresenceReport,
+    responses((status = 204, description = "It is noted")))]
+async fn presence(
+    relay: RelayCaller,
+    State(app): State<Shared>,
+    Json(report): Json<PresenceReport, MAX_REPORT>,
+) -> Result<StatusCode, ApiError> {
+    let boxes: Vec<Sighting> = report.boxes.into_iter().map(sighting).collect();
+    app.store.report(relay.id, report.in_force, report.complete, &boxes, app.clock.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What happened at a relay's doors. Repeating an event changes nothing.
+#[utoipa::path(post, path = "/v1/relay/visits", tag = "relay", request_body = VisitEvents,
+    responses((status = 204, description = "It is written down")))]
+async fn visits(
+    relay: RelayCaller,
+    State(app): State<Shared>,
+    Json(batch): Json<VisitEvents, MAX_BATCH>,
+) -> Result<StatusCode, ApiError> {
+    if batch.events.len() > MAX_EVENTS {
+        return Err(ApiError::new(Code::BodyTooLarge, format!("at most {MAX_EVENTS} events in one request")));
+    }
+    let visits = batch.events.into_iter().map(|event| own_visit(event.0, relay.id));
+    app.store.record_visits(&visits.collect::<Result<Vec<_>, _>>()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A box joins: its token is used up, its key is taken down, and it gets a certificate.
+#[utoipa::path(post, path = "/v1/relay/join", tag = "relay", request_body = JoinBox,
+    responses((status = 200, description = "The box belongs now", body = Membership)))]
+async fn join(
+    relay: RelayCaller,
+    State(app): State<Shared>,
+    Json(request): Json<JoinBox>,
+) -> Result<Answer<Membership>, ApiError> {
+    let now = app.clock.now();
+    let key = requested(&request.csr)?;
+    let facts = tame_facts(request.facts)
+        .map_err(|problem| ApiError::new(Code::InvalidRequest, problem.to_string()).field("facts"))?;
+    let joined = app.store.join(&request.token, key.hash(), &facts, now).await?;
+    info!(device = %joined.device, name = %joined.name, through = relay.name, "box joined");
+    let own = app.authority.certify_device(&key, joined.device, now);
+    Ok(Answer(Membership {
+        device: joined.device,
+        name: joined.name,
+        certificate: app.authority.chain(own),
+        grant_key: app.signer.verifier(),
+        relays: devices::where_to_dial(&app).await?,
+    }))
+}
+
+/// A connected box wants its certificate renewed, for the key that it enrolled with.
+#[utoipa::path(post, path = "/v1/relay/renew", tag = "relay", request_body = RenewBox,
+    responses((status = 200, description = "The certificate", body = Certificate)))]
+async fn renew(
+    relay: RelayCaller,
+    State(app): State<Shared>,
+    Json(request): Json<RenewBox>,
+) -> Result<Answer<Certificate>, ApiError> {
+    let key = requested(&request.csr)?;
+    let unknown = || ApiError::new(Code::DeviceNotFound, "there is no such box any more");
+    let enrolled = app.store.enrolled_key(request.device).await?.ok_or_else(unknown)?;
+    if enrolled != key.hash() {
+        let detail =
+            "a certificate is renewed for the key that the box enrolled with; for another key, join again";
+        return Err(ApiError::new(Code::OtherKey, detail));
+    }
+    info!(device = %request.device, through = relay.name, "certificate renewed");
+    let own = app.authority.certify_device(&key, request.device, app.clock.now());
+    Ok(Answer(app.authority.chain(own)))
+}
+
+fn requested(csr: &str) -> Result<Requested, ApiError> {
+    let der = BASE64.decode(csr.as_bytes()).map_err(|_| BadRequest::Unreadable)?;
+    Ok(Requested::from_der(&der)?)
+}
+
+/// A relay's gate, fit to stand in commands and files that people paste: a host is a host, a key is a
+/// key, and its fingerprint is computed and not believed.
+fn checked_gate(gate: Gate) -> Result<Gate, ApiError> {
+    let invalid = |detail: &'static str| ApiError::new(Code::InvalidGate, detail).field("gate");
+    if !is_host(&gate.host) || gate.port == 0 {
+        return Err(invalid("a gate has a host name or an address, and a port; set public_host"));
+    }
+    if gate.host_keys.len() > MAX_GATE_KEYS {
+        return Err(invalid("a gate has at most 8 host keys"));
+    }
+    let key = |key: HostKey| PublicKey::parse(&key.key).map(|pasted| pasted.key);
+    let keys: Result<Vec<PublicKey>, _> = gate.host_keys.into_iter().map(key).collect();
+    let keys = keys.map_err(|_| invalid("a host key of the gate cannot be read"))?;
+    let shown = |key: PublicKey| HostKey { key: key.to_openssh(), fingerprint: key.fingerprint() };
+    Ok(Gate { host_keys: keys.into_iter().map(shown).collect(), ..gate })
+}
+
+fn check_authority(agents: &str) -> Result<(), ApiError> {
+    let fits = agents.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        is_host(bare) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    match fits {
+        true => Ok(()),
+        false => {
+            Err(ApiError::new(Code::InvalidGate, "agents is host:port, where boxes dial").field("agents"))
+        }
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
+    (1..=253).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-')
+}
+
+/// A box, as a relay sees it. Facts that are too large are left out: a box that boasts must not keep
+/// its relay from reporting the others.
+fn sighting(seen: Presence) -> Sighting {
+    let facts = seen.facts.and_then(|facts| {
+        let problem = |problem| debug!(device = %seen.device, %problem, "facts left out");
+        tame_facts(facts).map_err(problem).ok()
+    });
+    Sighting {
+        device: seen.device,
+        online: seen.online,
+        since: seen.since,
+        address: seen.address,
+        holding: seen.holding,
+        facts,
+    }
+}
+
+/// What a box says of itself, of a size worth keeping and without commands to terminals.
+fn tame_facts(mut facts: BoxFacts) -> Result<BoxFacts, postern_protocol::wire::OversizedFacts> {
+    facts.check()?;
+    let tame_one = |text: &mut String| *text = tame(text, BoxFacts::MAX_TEXT);
+    [&mut facts.agent_version, &mut facts.hostname, &mut facts.platform].into_iter().for_each(tame_one);
+    facts.services.iter_mut().map(|service| &mut service.name).for_each(tame_one);
+    facts.ssh.iter_mut().map(|ssh| &mut ssh.version).for_each(tame_one);
+    Ok(facts)
+}
+
+/// A visit to the relay that reports it. Long texts are cut, not refused: the relay would have to keep
+/// what is refused, and everything behind it.
+fn own_visit(mut visit: Visit, relay: RelayId) -> Result<Visit, ApiError> {
+    if visit.relay != relay {
+        let detail = "a relay writes down the visits that came to it, and no other relay's";
+        return Err(ApiError::new(Code::ForeignVisit, detail));
+    }
+    visit.code = tame(&visit.code, MAX_WORD);
+    visit.reason = tame(&visit.reason, MAX_REASON);
+    visit.key = visit.key.map(|key| tame(&key, MAX_WORD));
+    visit.started_at = storable(visit.started_at);
+    visit.ended_at = visit.ended_at.map(storable);
+    Ok(visit)
+}
+
+/// A time that survives being stored, whatever a relay's clock says.
+fn storable(at: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at.timestamp_millis()).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+impl From<BadRequest> for ApiError {
+    fn from(problem: BadRequest) -> Self {
+        Self::new(Code::InvalidSigningRequest, problem.to_string()).field("csr")
+    }
+}
+
+impl From<JoinError> for ApiError {
+    fn from(problem: JoinError) -> Self {
+        match problem {
+            JoinError::NotValid => Self::new(
+                Code::JoinRefused,
+                "this join string was used already, has expired, or was replaced by a newer one; \
+                 make another with: postern device join <name>",
+            )
+            .field("token"),
+            JoinError::Store(problem) => problem.into(),
+        }
+    }
+}

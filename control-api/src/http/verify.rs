@@ -1,0 +1,90 @@
+//! What would the relay do? The same decision on the same rules, made in advance.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use postern_protocol::access::{Attempt, Entrance, Rules, Verdict, decide};
+use postern_protocol::api::{Verify, VerifyAnswer};
+use postern_protocol::id::DeviceId;
+use postern_protocol::ssh_key::PublicKey;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use super::error::{ApiError, Code};
+use super::extract::Json;
+use super::{App, Shared, devices};
+use crate::documents::document;
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(verify))
+}
+
+/// Says whether somebody would get in, by which access, until when, or why not. It is the decision
+/// about rules alone: whether the box is online and what listens on it is not looked at.
+#[utoipa::path(post, path = "/v1/verify", tag = "verify", request_body = Verify,
+    responses((status = 200, description = "The verdict", body = VerifyAnswer)))]
+async fn verify(
+    caller: Caller,
+    State(app): State<Shared>,
+    Json(asked): Json<Verify>,
+) -> Result<Answer<VerifyAnswer>, ApiError> {
+    let now = app.clock.now();
+    let device = devices::find(&app, &caller.account, &asked.device).await?.id;
+    let mut boxes = vec![device];
+    if let Some(access) = asked.access {
+        // An access of another box must be seen to be for another box; one of nobody's is unknown.
+        boxes.extend(caller.account.access(access, now).await?.map(|(access, _)| access.device));
+    }
+    let attempt = Attempt {
+        access: asked.access,
+        entrance: entrance(asked.key.as_deref())?,
+        source: asked.source,
+        device,
+        port: asked.port,
+        at: asked.at.unwrap_or(now),
+    };
+    Ok(Answer(answer(decide(&rules(&app, &boxes, now).await?, &attempt))))
+}
+
+/// Whoever shows a key comes to the gate, whoever does not comes to the web page.
+fn entrance(key: Option<&str>) -> Result<Entrance, ApiError> {
+    let unusable = |problem: postern_protocol::ssh_key::Unusable| {
+        ApiError::new(Code::UnusableKey, problem.to_string()).field("key")
+    };
+    let key = key.map(PublicKey::parse).transpose().map_err(unusable)?;
+    Ok(key.map_or(Entrance::Front, |pasted| Entrance::Gate(pasted.key)))
+}
+
+/// The rules that relays have of these boxes, as if signed for good: signatures are renewed for as
+/// long as an access lives, so that they end is no part of the answer.
+async fn rules(app: &App, boxes: &[DeviceId], now: DateTime<Utc>) -> Result<Rules, ApiError> {
+    let mut rules = Rules::default();
+    for device in boxes {
+        if let Some(found) = app.store.rules_of(*device, now).await? {
+            let mut document = document(&found, now, app.config.lease);
+            document.lease_until = DateTime::<Utc>::MAX_UTC;
+            rules.replace(*device, document.rules());
+        }
+    }
+    Ok(rules)
+}
+
+fn answer(verdict: Verdict) -> VerifyAnswer {
+    match verdict {
+        Verdict::Allow(permit) => VerifyAnswer {
+            allowed: true,
+            code: "allowed".to_owned(),
+            reason: format!("allowed until {}", permit.until().format("%Y-%m-%d %H:%M:%S UTC")),
+            access: Some(permit.access()),
+            until: Some(permit.until()),
+        },
+        Verdict::Deny(denial) => VerifyAnswer {
+            allowed: false,
+            code: denial.code().to_owned(),
+            reason: denial.to_string(),
+            access: None,
+            until: None,
+        },
+    }
+}

@@ -1,0 +1,150 @@
+//! What the store keeps, as the rest of the program reads it: no database, no JSON, no HTTP.
+
+use std::net::SocketAddr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use postern_protocol::access::Networks;
+use postern_protocol::api::{Gate, HostKey};
+use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login, RelayId, TokenId};
+use postern_protocol::ssh_key::PublicKey;
+use postern_protocol::wire::BoxFacts;
+
+/// How long a relay may be silent before it, and its boxes with it, count as gone: two of its
+/// reports may be lost.
+pub(crate) const PRESENCE_LEASE: TimeDelta = TimeDelta::seconds(15);
+
+/// A box.
+#[derive(Debug, Clone)]
+pub(crate) struct DeviceRecord {
+    pub(crate) id: DeviceId,
+    pub(crate) name: DeviceName,
+    pub(crate) created_at: DateTime<Utc>,
+    /// SHA-256 of the key that it enrolled with, hex.
+    pub(crate) key: Option<String>,
+    pub(crate) joined_at: Option<DateTime<Utc>>,
+    pub(crate) facts: Option<BoxFacts>,
+    pub(crate) host_keys: Vec<HostKey>,
+    pub(crate) deleted_at: Option<DateTime<Utc>>,
+    /// What the relay that saw it last says.
+    pub(crate) presence: Option<PresenceRecord>,
+}
+
+/// A box, as its relay sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct PresenceRecord {
+    pub(crate) relay: RelayId,
+    pub(crate) relay_name: String,
+    /// When that relay last reported anything at all.
+    pub(crate) relay_seen: DateTime<Utc>,
+    pub(crate) online: bool,
+    pub(crate) since: DateTime<Utc>,
+    pub(crate) address: SocketAddr,
+    pub(crate) holding: u64,
+}
+
+impl PresenceRecord {
+    /// Whether the box has a tunnel, by the word of a relay that still reports.
+    pub(crate) fn is_online(&self, now: DateTime<Utc>) -> bool {
+        self.online && self.relay_seen + PRESENCE_LEASE > now
+    }
+
+    /// When the box was last known to be there.
+    pub(crate) fn last_seen(&self) -> DateTime<Utc> {
+        match self.online {
+            true => self.relay_seen,
+            false => self.since,
+        }
+    }
+}
+
+impl DeviceRecord {
+    /// What its relay says, while it has a tunnel.
+    pub(crate) fn online(&self, now: DateTime<Utc>) -> Option<&PresenceRecord> {
+        self.presence.as_ref().filter(|presence| presence.is_online(now))
+    }
+
+    /// Who visitors are on it unless their access says otherwise.
+    pub(crate) fn default_login(&self) -> Login {
+        let root = || "root".parse().expect("'root' is a login");
+        self.facts.as_ref().map_or_else(root, |facts| facts.default_login.clone())
+    }
+}
+
+/// An access.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessRecord {
+    pub(crate) id: AccessId,
+    pub(crate) device: DeviceId,
+    pub(crate) port: u16,
+    pub(crate) allowed: Networks,
+    pub(crate) key: Option<PublicKey>,
+    pub(crate) key_comment: String,
+    pub(crate) login: Login,
+    pub(crate) note: String,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) expires_at: DateTime<Utc>,
+    pub(crate) revoked_at: Option<DateTime<Utc>>,
+    /// When its rule last changed.
+    pub(crate) revised_at: DateTime<Utc>,
+    pub(crate) revision: u64,
+}
+
+impl AccessRecord {
+    /// Whether it may still let somebody in.
+    pub(crate) fn is_live(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_none() && now < self.expires_at
+    }
+
+    /// When it ended or will.
+    pub(crate) fn ends_at(&self) -> DateTime<Utc> {
+        self.revoked_at.map_or(self.expires_at, |revoked| revoked.min(self.expires_at))
+    }
+}
+
+/// A box and its rules, as the feed carries them.
+#[derive(Debug, Clone)]
+pub(crate) struct BoxRules {
+    pub(crate) device: DeviceId,
+    pub(crate) name: DeviceName,
+    pub(crate) revision: u64,
+    pub(crate) key: Option<String>,
+    pub(crate) deleted: bool,
+    pub(crate) accesses: Vec<AccessRecord>,
+}
+
+/// A relay.
+#[derive(Debug, Clone)]
+pub(crate) struct RelayRecord {
+    pub(crate) id: RelayId,
+    pub(crate) name: String,
+    pub(crate) created_at: DateTime<Utc>,
+    /// Whether a feed of it is open.
+    pub(crate) following: bool,
+    pub(crate) last_seen: Option<DateTime<Utc>>,
+    pub(crate) in_force: u64,
+    pub(crate) version: Option<String>,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) agents: Option<String>,
+    /// How many boxes it says are connected to it.
+    pub(crate) boxes: u64,
+}
+
+impl RelayRecord {
+    /// Whether it follows the feed and goes on reporting.
+    pub(crate) fn is_connected(&self, now: DateTime<Utc>) -> bool {
+        self.following && self.is_reporting(now)
+    }
+
+    /// Whether it goes on reporting.
+    pub(crate) fn is_reporting(&self, now: DateTime<Utc>) -> bool {
+        self.last_seen.is_some_and(|seen| seen + PRESENCE_LEASE > now)
+    }
+}
+
+/// An API token, without its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenRecord {
+    pub(crate) id: TokenId,
+    pub(crate) name: String,
+    pub(crate) created_at: DateTime<Utc>,
+}

@@ -1,0 +1,248 @@
+//! Boxes.
+
+use chrono::{DateTime, Utc};
+use postern_protocol::id::{DeviceId, DeviceName};
+use sqlx::Row as _;
+
+use super::idempotency::Recalled;
+use super::joins::JoinToken;
+use super::{Account, Paging, Query, Row, StoreError, Tx, row};
+use crate::once::Once;
+use crate::record::{DeviceRecord, PRESENCE_LEASE, PresenceRecord};
+
+/// The columns of a box, and of what relays say of it.
+macro_rules! device_columns {
+    () => {
+        "d.id AS d_id, d.name AS d_name, d.created_at AS d_created_at, d.key AS d_key,
+         d.joined_at AS d_joined_at, d.facts AS d_facts, d.host_keys AS d_host_keys,
+         d.deleted_at AS d_deleted_at, p.relay AS p_relay, p.online AS p_online, p.since AS p_since,
+         p.address AS p_address, p.holding AS p_holding, r.name AS r_name, r.last_seen AS r_last_seen"
+    };
+}
+
+/// Joins a box with what counts among the words of several relays: one that reports it online and was
+/// heard of after the time that fills the gap, or else the latest.
+macro_rules! presence_before {
+    () => {
+        " LEFT JOIN presence p ON p.device = d.id AND p.relay = (
+              SELECT q.relay FROM presence q JOIN relays s ON s.id = q.relay WHERE q.device = d.id
+              ORDER BY CASE WHEN q.online = 1 AND s.last_seen > "
+    };
+}
+macro_rules! presence_after {
+    () => {
+        " THEN 0 ELSE 1 END, q.since DESC LIMIT 1)
+          LEFT JOIN relays r ON r.id = p.relay "
+    };
+}
+pub(super) use {device_columns, presence_after, presence_before};
+
+/// A box that was not created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateDeviceError {
+    /// Another box of the account has its name.
+    #[error("a box has this name")]
+    NameTaken,
+    /// The idempotency key stands for another request.
+    #[error("the idempotency key was used")]
+    KeyReused,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A box that was not renamed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RenameError {
+    /// There is none.
+    #[error("there is no such box")]
+    Unknown,
+    /// Another box of the account has the name.
+    #[error("a box has this name")]
+    NameTaken,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Account {
+    /// Creates a box that may join with this token, and keeps the answer that it makes.
+    pub(crate) async fn create_device(
+        &self,
+        device: &DeviceRecord,
+        token: &JoinToken,
+        once: Option<&Once>,
+        answer: &str,
+    ) -> Result<Option<String>, CreateDeviceError> {
+        let now = device.created_at;
+        let mut tx = self.store.write().await?;
+        match self.recall(&mut tx, once, now).await? {
+            Recalled::New => {}
+            Recalled::Answered(answer) => return Ok(Some(answer)),
+            Recalled::Reused => return Err(CreateDeviceError::KeyReused),
+        }
+        let revision = tx.next_revision(now).await?;
+        let insert =
+            "INSERT INTO devices (id, account, name, created_at, revision) VALUES ($1, $2, $3, $4, $5)";
+        sqlx::query(insert)
+            .bind(device.id.as_str())
+            .bind(self.id.as_str())
+            .bind(device.name.as_str())
+            .bind(row::millis(now))
+            .bind(row::signed(revision))
+            .execute(tx.db())
+            .await
+            .map_err(|error| {
+                if is_taken(&error) { CreateDeviceError::NameTaken } else { StoreError::from(error).into() }
+            })?;
+        tx.offer_join(device.id, token).await?;
+        self.remember(&mut tx, once, answer, now).await?;
+        tx.commit().await?;
+        Ok(None)
+    }
+
+    /// Boxes, the newest first.
+    pub(crate) async fn devices(
+        &self,
+        page: Paging<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<DeviceRecord>, StoreError> {
+        let mut query =
+            Query::new(concat!("SELECT ", device_columns!(), " FROM devices d", presence_before!()));
+        query.push_bind(row::millis(now - PRESENCE_LEASE)).push(presence_after!());
+        query.push("WHERE d.deleted_at IS NULL AND d.account = ").push_bind(self.id.to_string());
+        page.push_to(&mut query, "d.created_at", "d.id");
+        let rows = query.build().fetch_all(&self.store.reader).await?;
+        rows.iter().map(device).collect()
+    }
+
+    /// A box by its id or its name; if a name looks like another box's id, the id wins.
+    pub(crate) async fn device(
+        &self,
+        id_or_name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DeviceRecord>, StoreError> {
+        let select = concat!(
+            "SELECT ",
+            device_columns!(),
+            " FROM devices d",
+            presence_before!(),
+            "$1",
+            presence_after!(),
+            "WHERE d.account = $2 AND d.deleted_at IS NULL AND (d.id = $3 OR d.name = $3)
+             ORDER BY CASE WHEN d.id = $3 THEN 0 ELSE 1 END LIMIT 1"
+        );
+        let query = sqlx::query(select)
+            .bind(row::millis(now - PRESENCE_LEASE))
+            .bind(self.id.as_str())
+            .bind(id_or_name);
+        query.fetch_optional(&self.store.reader).await?.as_ref().map(device).transpose()
+    }
+
+    /// Gives a box another name.
+    pub(crate) async fn rename_device(
+        &self,
+        id: DeviceId,
+        name: &DeviceName,
+        now: DateTime<Utc>,
+    ) -> Result<(), RenameError> {
+        let mut tx = self.store.write().await?;
+        let revision = tx.next_revision(now).await?;
+        let update = "UPDATE devices SET name = $1, revision = $2
+                      WHERE account = $3 AND id = $4 AND deleted_at IS NULL";
+        let renamed = sqlx::query(update)
+            .bind(name.as_str())
+            .bind(row::signed(revision))
+            .bind(self.id.as_str())
+            .bind(id.as_str())
+            .execute(tx.db())
+            .await
+            .map_err(|error| {
+                if is_taken(&error) { RenameError::NameTaken } else { StoreError::from(error).into() }
+            })?;
+        match renamed.rows_affected() {
+            0 => Err(RenameError::Unknown),
+            _ => Ok(tx.commit().await?),
+        }
+    }
+
+    /// Deletes a box and revokes its accesses; says whether there was one, deleted before or now.
+    pub(crate) async fn delete_device(&self, id: DeviceId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut tx = self.store.write().await?;
+        let select = "SELECT deleted_at FROM devices WHERE account = $1 AND id = $2";
+        let query = sqlx::query_scalar::<_, Option<i64>>(select).bind(self.id.as_str()).bind(id.as_str());
+        match query.fetch_optional(tx.db()).await? {
+            None => return Ok(false),
+            Some(Some(_)) => return Ok(true),
+            Some(None) => {}
+        }
+        let revision = tx.next_revision(now).await?;
+        tx.bury(id, revision, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+impl Tx {
+    async fn bury(&mut self, id: DeviceId, revision: u64, now: DateTime<Utc>) -> Result<(), StoreError> {
+        for change in [
+            "UPDATE devices SET deleted_at = $2, revision = $3, key = NULL WHERE id = $1",
+            "UPDATE accesses SET revoked_at = $2, revised_at = $2, revision = $3
+             WHERE device = $1 AND revoked_at IS NULL AND expires_at > $2",
+        ] {
+            let query =
+                sqlx::query(change).bind(id.as_str()).bind(row::millis(now)).bind(row::signed(revision));
+            query.execute(self.db()).await?;
+        }
+        for forget in ["DELETE FROM join_tokens WHERE device = $1", "DELETE FROM presence WHERE device = $1"]
+        {
+            sqlx::query(forget).bind(id.as_str()).execute(self.db()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Paging<'_> {
+    /// Adds the conditions, the order and the limit of a page to a query that has a WHERE.
+    pub(super) fn push_to(&self, query: &mut Query, time: &'static str, id: &'static str) {
+        if let Some((at, last)) = self.after {
+            query.push(" AND (").push(time).push(", ").push(id).push(") < (");
+            query.push_bind(row::millis(at)).push(", ").push_bind(last.to_owned()).push(")");
+        }
+        query.push(" ORDER BY ").push(time).push(" DESC, ").push(id).push(" DESC LIMIT ");
+        query.push_bind(i64::from(self.limit));
+    }
+}
+
+/// A box from a row with [`device_columns`].
+pub(super) fn device(found: &Row) -> Result<DeviceRecord, StoreError> {
+    Ok(DeviceRecord {
+        id: row::text(found, "d_id")?,
+        name: row::text(found, "d_name")?,
+        created_at: row::time(found, "d_created_at")?,
+        key: found.try_get("d_key")?,
+        joined_at: row::maybe_time(found, "d_joined_at")?,
+        facts: row::maybe_json(found, "d_facts")?,
+        host_keys: row::json(found, "d_host_keys")?,
+        deleted_at: row::maybe_time(found, "d_deleted_at")?,
+        presence: presence(found)?,
+    })
+}
+
+fn presence(found: &Row) -> Result<Option<PresenceRecord>, StoreError> {
+    let Some(relay) = row::maybe_text(found, "p_relay")? else { return Ok(None) };
+    Ok(Some(PresenceRecord {
+        relay,
+        relay_name: found.try_get("r_name")?,
+        relay_seen: row::maybe_time(found, "r_last_seen")?.unwrap_or(DateTime::UNIX_EPOCH),
+        online: found.try_get::<i64, _>("p_online")? == 1,
+        since: row::time(found, "p_since")?,
+        address: row::text(found, "p_address")?,
+        holding: row::count(found, "p_holding")?,
+    }))
+}
+
+/// Whether a change failed because something else has the name.
+pub(super) fn is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+}

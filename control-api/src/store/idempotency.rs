@@ -1,0 +1,75 @@
+//! Answers to creations, kept so that the same request gets the same answer.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+
+use super::{Account, StoreError, Tx, row};
+use crate::once::{KEPT, Once};
+
+/// What is known of a request.
+pub(super) enum Recalled {
+    /// It is new.
+    New,
+    /// It was answered.
+    Answered(String),
+    /// Its key was used for another request.
+    Reused,
+}
+
+impl Account {
+    /// Looks for an answer, in the transaction that would make a new one.
+    pub(super) async fn recall(
+        &self,
+        tx: &mut Tx,
+        once: Option<&Once>,
+        now: DateTime<Utc>,
+    ) -> Result<Recalled, StoreError> {
+        let Some(once) = once else { return Ok(Recalled::New) };
+        let old = row::millis(now - KEPT);
+        sqlx::query("DELETE FROM idempotency WHERE created_at <= $1").bind(old).execute(tx.db()).await?;
+        let select = "SELECT request, answer FROM idempotency WHERE account = $1 AND token = $2 AND key = $3";
+        let query = sqlx::query(select).bind(self.id.as_str()).bind(once.token.as_str()).bind(&once.key);
+        let Some(found) = query.fetch_optional(tx.db()).await? else { return Ok(Recalled::New) };
+        if found.try_get::<&[u8], _>("request")? != once.request {
+            return Ok(Recalled::Reused);
+        }
+        // An answer that does not open was sealed for another token: there is none for this one.
+        Ok(once.open(found.try_get("answer")?).map_or(Recalled::Reused, Recalled::Answered))
+    }
+
+    /// Keeps an answer, in the transaction that made it true.
+    pub(super) async fn remember(
+        &self,
+        tx: &mut Tx,
+        once: Option<&Once>,
+        answer: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let Some(once) = once else { return Ok(()) };
+        let insert = "INSERT INTO idempotency (account, token, key, request, answer, created_at)
+                      VALUES ($1, $2, $3, $4, $5, $6)
+                      ON CONFLICT (token, key) DO UPDATE SET answer = excluded.answer";
+        sqlx::query(insert)
+            .bind(self.id.as_str())
+            .bind(once.token.as_str())
+            .bind(&once.key)
+            .bind(once.request.to_vec())
+            .bind(once.seal(answer))
+            .bind(row::millis(now))
+            .execute(tx.db())
+            .await?;
+        Ok(())
+    }
+
+    /// Puts a later answer in place of the one kept, such as that of an access that became active.
+    pub(crate) async fn amend(
+        &self,
+        once: &Once,
+        answer: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        self.remember(&mut tx, Some(once), answer, now).await?;
+        tx.commit().await
+    }
+}

@@ -1,0 +1,157 @@
+//! Relays: registered by an operator, known by their token.
+
+use chrono::{DateTime, Utc};
+use postern_protocol::api::Gate;
+use postern_protocol::id::RelayId;
+use postern_protocol::secret::Secret;
+use sqlx::Row as _;
+
+use super::devices::is_taken;
+use super::{Row, Store, StoreError, row};
+use crate::record::RelayRecord;
+
+/// A relay that was not registered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AddRelayError {
+    /// Another relay has its name.
+    #[error("a relay has this name")]
+    NameTaken,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+const SELECT: &str = "SELECT id, name, created_at, feed, last_seen, in_force, version, gate, agents,
+                      (SELECT COUNT(*) FROM presence WHERE relay = relays.id AND online = 1) AS boxes
+                      FROM relays ORDER BY created_at DESC, id DESC";
+
+impl Store {
+    /// Registers a relay.
+    pub(crate) async fn add_relay(
+        &self,
+        id: RelayId,
+        name: &str,
+        token: &Secret,
+        now: DateTime<Utc>,
+    ) -> Result<(), AddRelayError> {
+        let insert = "INSERT INTO relays (id, name, token_hash, created_at) VALUES ($1, $2, $3, $4)";
+        let query = sqlx::query(insert)
+            .bind(id.as_str())
+            .bind(name)
+            .bind(token.hash().to_vec())
+            .bind(row::millis(now));
+        match query.execute(&self.writer).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_taken(&error) => Err(AddRelayError::NameTaken),
+            Err(error) => Err(StoreError::from(error).into()),
+        }
+    }
+
+    /// Gives a relay another token in place of the one it has; none by that name, no relay.
+    ///
+    /// Like a removal it takes a revision, so that an open feed of the old token ends at once.
+    pub(crate) async fn rotate_relay_token(
+        &self,
+        name: &str,
+        token: &Secret,
+        now: DateTime<Utc>,
+    ) -> Result<Option<RelayId>, StoreError> {
+        let mut tx = self.write().await?;
+        let update = "UPDATE relays SET token_hash = $2, feed = NULL WHERE name = $1 RETURNING id";
+        let query = sqlx::query(update).bind(name).bind(token.hash().to_vec());
+        let Some(found) = query.fetch_optional(tx.db()).await? else { return Ok(None) };
+        tx.next_revision(now).await?;
+        let id = row::text(&found, "id")?;
+        tx.commit().await?;
+        Ok(Some(id))
+    }
+
+    /// Forgets a relay, and says whether there was one.
+    pub(crate) async fn remove_relay(&self, id: RelayId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut tx = self.write().await?;
+        let removed =
+            sqlx::query("DELETE FROM relays WHERE id = $1").bind(id.as_str()).execute(tx.db()).await?;
+        if removed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        tx.next_revision(now).await?;
+        tx.reported = true;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Every relay, the newest first.
+    pub(crate) async fn relays(&self) -> Result<Vec<RelayRecord>, StoreError> {
+        let rows = sqlx::query(SELECT).fetch_all(&self.reader).await?;
+        rows.iter().map(relay).collect()
+    }
+
+    /// The relay that a secret stands for.
+    pub(crate) async fn relay_by_secret(
+        &self,
+        secret: &Secret,
+    ) -> Result<Option<(RelayId, String)>, StoreError> {
+        let select = "SELECT id, name FROM relays WHERE token_hash = $1";
+        let found = sqlx::query(select).bind(secret.hash().to_vec()).fetch_optional(&self.reader).await?;
+        found.map(|found| Ok((row::text(&found, "id")?, found.try_get("name")?))).transpose()
+    }
+
+    /// A relay has started, and says where it is found.
+    pub(crate) async fn relay_started(
+        &self,
+        id: RelayId,
+        version: &str,
+        gate: &Gate,
+        agents: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE relays SET version = $2, gate = $3, agents = $4, last_seen = $5 WHERE id = $1";
+        sqlx::query(update)
+            .bind(id.as_str())
+            .bind(version)
+            .bind(row::to_json(gate))
+            .bind(agents)
+            .bind(row::millis(now))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// A relay follows the feed, by this name for it.
+    pub(crate) async fn feed_opened(
+        &self,
+        id: RelayId,
+        feed: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let update = "UPDATE relays SET feed = $2, last_seen = $3 WHERE id = $1";
+        sqlx::query(update).bind(id.as_str()).bind(feed).bind(row::millis(now)).execute(tx.db()).await?;
+        tx.reported = true;
+        tx.commit().await
+    }
+
+    /// That feed has ended; a newer one goes on.
+    pub(crate) async fn feed_closed(&self, id: RelayId, feed: &str) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let update = "UPDATE relays SET feed = NULL WHERE id = $1 AND feed = $2";
+        sqlx::query(update).bind(id.as_str()).bind(feed).execute(tx.db()).await?;
+        tx.reported = true;
+        tx.commit().await
+    }
+}
+
+fn relay(found: &Row) -> Result<RelayRecord, StoreError> {
+    Ok(RelayRecord {
+        id: row::text(found, "id")?,
+        name: found.try_get("name")?,
+        created_at: row::time(found, "created_at")?,
+        following: found.try_get::<Option<&str>, _>("feed")?.is_some(),
+        last_seen: row::maybe_time(found, "last_seen")?,
+        in_force: row::count(found, "in_force")?,
+        version: found.try_get("version")?,
+        gate: row::maybe_json(found, "gate")?,
+        agents: found.try_get("agents")?,
+        boxes: row::count(found, "boxes")?,
+    })
+}

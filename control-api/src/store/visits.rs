@@ -1,0 +1,146 @@
+//! Visits: the audit, one row each, written at the start and again at the end.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use postern_protocol::api::{Visit, VisitOutcome};
+use postern_protocol::id::{AccessId, DeviceId, VisitId};
+use sqlx::Row as _;
+
+use super::{Account, Paging, Query, Row, Store, StoreError, Tx, row};
+
+/// Which visits to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct VisitFilter {
+    /// Those to one box.
+    pub(crate) device: Option<DeviceId>,
+    /// Those by one access.
+    pub(crate) access: Option<AccessId>,
+    /// Those that went one way.
+    pub(crate) outcome: Option<VisitOutcome>,
+    /// Those from one address.
+    pub(crate) source: Option<IpAddr>,
+    /// Those that came at this time or later.
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// Those that came before this time.
+    pub(crate) until: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Writes down what a relay saw. An event that was written before changes nothing, and a start
+    /// that comes after the end of its visit does not reopen it; nor can one relay touch what another
+    /// wrote.
+    pub(crate) async fn record_visits(&self, visits: &[Visit]) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        for visit in visits {
+            tx.record(visit, self.own_account.as_str()).await?;
+        }
+        tx.commit().await
+    }
+}
+
+impl Account {
+    /// Visits, the newest first.
+    pub(crate) async fn visits(
+        &self,
+        filter: &VisitFilter,
+        page: Paging<'_>,
+    ) -> Result<Vec<Visit>, StoreError> {
+        let mut query = Query::new("SELECT * FROM visits WHERE account = ");
+        query.push_bind(self.id.to_string());
+        filter.push_to(&mut query);
+        page.push_to(&mut query, "started_at", "id");
+        let rows = query.build().fetch_all(&self.store.reader).await?;
+        rows.iter().map(visit).collect()
+    }
+
+    /// One visit.
+    pub(crate) async fn visit(&self, id: VisitId) -> Result<Option<Visit>, StoreError> {
+        let select = "SELECT * FROM visits WHERE account = $1 AND id = $2";
+        let query = sqlx::query(select).bind(self.id.as_str()).bind(id.as_str());
+        query.fetch_optional(&self.store.reader).await?.as_ref().map(visit).transpose()
+    }
+}
+
+impl Tx {
+    /// A visit belongs to whoever owns the box or the access that it named; one that named neither
+    /// is the operator's.
+    async fn record(&mut self, visit: &Visit, operator: &str) -> Result<(), StoreError> {
+        let upsert = "INSERT INTO visits (id, account, access, device, device_name, relay, entrance, source,
+                source_port, port, key, started_at, ended_at, outcome, code, reason, bytes_up, bytes_down)
+            VALUES ($1, COALESCE((SELECT account FROM devices WHERE id = $4),
+                (SELECT account FROM accesses WHERE id = $3), $2),
+                $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
+                code = excluded.code, reason = excluded.reason, bytes_up = excluded.bytes_up,
+                bytes_down = excluded.bytes_down
+            WHERE visits.outcome = 'open' AND visits.relay = excluded.relay";
+        sqlx::query(upsert)
+            .bind(visit.id.as_str())
+            .bind(operator)
+            .bind(row::shown(visit.access.as_ref()))
+            .bind(row::shown(visit.device.as_ref()))
+            .bind(row::shown(visit.device_name.as_ref()))
+            .bind(visit.relay.as_str())
+            .bind(row::word(&visit.entrance))
+            .bind(visit.source.to_canonical().to_string())
+            .bind(i64::from(visit.source_port))
+            .bind(visit.port.map(i64::from))
+            .bind(visit.key.as_deref())
+            .bind(row::millis(visit.started_at))
+            .bind(visit.ended_at.map(row::millis))
+            .bind(row::word(&visit.outcome))
+            .bind(&visit.code)
+            .bind(&visit.reason)
+            .bind(row::signed(visit.bytes_up))
+            .bind(row::signed(visit.bytes_down))
+            .execute(self.db())
+            .await?;
+        Ok(())
+    }
+}
+
+impl VisitFilter {
+    fn push_to(&self, query: &mut Query) {
+        if let Some(device) = self.device {
+            query.push(" AND device = ").push_bind(device.to_string());
+        }
+        if let Some(access) = self.access {
+            query.push(" AND access = ").push_bind(access.to_string());
+        }
+        if let Some(outcome) = self.outcome {
+            query.push(" AND outcome = ").push_bind(row::word(&outcome));
+        }
+        if let Some(source) = self.source {
+            query.push(" AND source = ").push_bind(source.to_canonical().to_string());
+        }
+        if let Some(since) = self.since {
+            query.push(" AND started_at >= ").push_bind(row::millis(since));
+        }
+        if let Some(until) = self.until {
+            query.push(" AND started_at < ").push_bind(row::millis(until));
+        }
+    }
+}
+
+fn visit(found: &Row) -> Result<Visit, StoreError> {
+    Ok(Visit {
+        id: row::text(found, "id")?,
+        access: row::maybe_text(found, "access")?,
+        device: row::maybe_text(found, "device")?,
+        device_name: row::maybe_text(found, "device_name")?,
+        relay: row::text(found, "relay")?,
+        entrance: row::from_word(found, "entrance")?,
+        source: row::text(found, "source")?,
+        source_port: row::port(found, "source_port")?,
+        port: row::maybe_port(found, "port")?,
+        key: found.try_get("key")?,
+        started_at: row::time(found, "started_at")?,
+        ended_at: row::maybe_time(found, "ended_at")?,
+        outcome: row::from_word(found, "outcome")?,
+        code: found.try_get("code")?,
+        reason: found.try_get("reason")?,
+        bytes_up: row::count(found, "bytes_up")?,
+        bytes_down: row::count(found, "bytes_down")?,
+    })
+}
