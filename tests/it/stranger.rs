@@ -66,7 +66,7 @@ async fn a_stranger_who_does_not_log_in_is_sent_away() {
 
 #[tokio::test]
 async fn strangers_from_one_address_are_limited_and_others_are_not() {
-    let stack = Stack::with().relay("[limits]\nstrangers_per_source = 4").start().await;
+    let stack = Stack::with().relay("[limits]\ngate_logins_per_source = 4").start().await;
     let box42 = stack.add_box("box42").await;
     let access = stack.allow_with(&box42, |access| access.allowed_ips = Some(vec!["127.0.0.2".into()])).await;
     let gate = stack.relay.listening().gate;

@@ -8,6 +8,7 @@ use postern_protocol::api::{
     Access, CreateAccess, CreateDevice, Created, Device, EditAccess, Page, Problem, Relay, Verify,
     VerifyAnswer, Visit,
 };
+use postern_protocol::grant::GrantSigner;
 use postern_protocol::id::AccessId;
 use postern_protocol::secret::Secret;
 use reqwest::{Method, RequestBuilder};
@@ -63,6 +64,12 @@ impl ApiProcess {
         let path = file.to_str().expect("temporary paths are text");
         self.run(&["relay", "add", name, "--token-file", path]).await.success();
         file
+    }
+
+    /// The key that signs grants, as nobody but the API has it.
+    pub fn grant_signer(&self) -> GrantSigner {
+        let seed = std::fs::read(self.daemon.state_dir().join("grants.key")).expect("the API has a key");
+        GrantSigner::from_seed(&seed.try_into().expect("it is a seed of 32 bytes"))
     }
 
     /// Runs another subcommand of `postern-api` on the same state.

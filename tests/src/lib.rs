@@ -85,6 +85,9 @@ impl Settings {
         let control = ApiProcess::start(&scene, self.api).await;
         let api = control.client().await;
         let relay = Relay::start(&scene, &control, api.url(), self.relay).await;
+        // No box can join before the API has heard of a relay.
+        let connected = async || api.relays().await.iter().any(|relay| relay.connected).then_some(());
+        eventually("the relay follows the API", SOON, connected).await;
         Stack { api, control, relay, key, scene }
     }
 }
