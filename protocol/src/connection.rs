@@ -1,11 +1,32 @@
 //! Every way to connect, from one place.
+//!
+//! Box names, logins and access ids cannot hold anything that a shell, a registry file or a
+//! configuration file could misread: their types see to it. A gate's host and all host keys come
+//! from elsewhere, so they are read before they are written: a key that is none is left out, and a
+//! host that is none becomes one that leads nowhere.
+
+use std::collections::BTreeMap;
 
 use crate::api::{Connection, Fingerprints, Gate, HostKey};
 use crate::id::{AccessId, DeviceName, Login};
 use crate::ssh_key::PublicKey;
 
+mod form;
+mod host;
+mod openssh;
+mod putty;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+pub use form::{Form, Rendered, RenderedFile, UnknownForm};
+pub use host::valid_host;
+
 /// The port that `ssh` takes when none is named.
 const SSH_PORT: u16 = 22;
+
+/// Where a gate leads whose host is none: a name that nobody can have (RFC 6761, section 6.4).
+const NOWHERE: &str = "gate-host-is-not-valid.invalid";
 
 /// One access, and where it leads.
 #[derive(Debug, Clone)]
@@ -29,71 +50,60 @@ pub struct Way<'a> {
 impl Way<'_> {
     /// Everything needed to connect without a question.
     pub fn connection(&self) -> Connection {
+        let shown = |keys: Vec<PublicKey>| keys.iter().map(HostKey::from).collect();
+        let forms = Form::ALL.iter().map(|form| (form.to_string(), self.render(*form).text));
         Connection {
             command: self.command(),
             url: None,
             ssh_config: Some(self.ssh_config()),
             known_hosts: self.known_hosts(),
-            fingerprints: Fingerprints { gate: self.gate.host_keys.clone(), device: self.host_keys.to_vec() },
+            fingerprints: Fingerprints { gate: shown(self.gate_keys()), device: shown(self.box_keys()) },
+            forms: forms.collect::<BTreeMap<_, _>>(),
         }
     }
 
-    /// The command for any OpenSSH since 7.3.
-    pub fn command(&self) -> String {
-        format!("ssh -J {}@{} {}@{}", self.access, self.gate_authority(), self.login, self.device)
-    }
-
-    /// A block for `~/.ssh/config`. It names the key for both hops, because `-i` and `-o` on the
-    /// command line never reach the jump host.
-    pub fn ssh_config(&self) -> String {
-        let Self { access, device, login, gate, .. } = self;
-        let identity = self.identity_file();
-        format!(
-            "Host {device}\n\
-             \x20   HostName {device}\n\
-             \x20   HostKeyAlias {device}\n\
-             \x20   User {login}\n\
-             \x20   ProxyJump postern-{access}\n\
-             \x20   IdentityFile {identity}\n\
-             Host postern-{access}\n\
-             \x20   HostName {host}\n\
-             \x20   Port {port}\n\
-             \x20   User {access}\n\
-             \x20   IdentityFile {identity}\n",
-            host = gate.host,
-            port = gate.port,
-        )
-    }
-
-    /// Lines for a known_hosts file: the gate's, then the box's.
-    pub fn known_hosts(&self) -> Vec<String> {
-        let gate = match self.gate.port {
-            SSH_PORT => self.gate.host.clone(),
-            port => format!("[{}]:{port}", self.gate.host),
-        };
-        let of_gate = self.gate.host_keys.iter().map(|key| format!("{gate} {}", key.key));
-        let of_box = self.host_keys.iter().map(|key| format!("{} {}", self.device, key.key));
-        of_gate.chain(of_box).collect()
-    }
-
-    fn gate_authority(&self) -> String {
-        let host = match self.gate.host.contains(':') {
-            true => format!("[{}]", self.gate.host),
-            false => self.gate.host.clone(),
-        };
-        match self.gate.port {
-            SSH_PORT => host,
-            port => format!("{host}:{port}"),
+    /// The connection as one program wants it.
+    pub fn render(&self, form: Form) -> Rendered {
+        match form {
+            Form::OpenSsh => Rendered::line(self.command()).noting(openssh::NOTE),
+            Form::SshConfig => Rendered::file(format!("{}.ssh_config", self.device), self.ssh_config()),
+            Form::KnownHosts => {
+                Rendered::file(format!("{}.known_hosts", self.device), self.known_hosts_file())
+            }
+            Form::Putty => {
+                Rendered::file(format!("{}.reg", self.device), self.putty_registry()).noting(putty::NOTE)
+            }
+            Form::PuttyUnix => self.putty_files().noting(putty::NOTE),
+            Form::Plink => Rendered::line(self.plink()).noting(putty::NOTE),
+            Form::WinScp => Rendered::line(self.winscp()).noting(putty::NOTE),
+            Form::Scp => Rendered::line(self.scp()).noting(openssh::NOTE),
+            Form::Sftp => Rendered::line(self.sftp()).noting(openssh::NOTE),
+            Form::Rsync => Rendered::line(self.rsync()).noting(openssh::NOTE),
+            Form::Ansible => Rendered::line(self.ansible()).noting(openssh::NOTE),
+            Form::VsCode => Rendered::line(self.vscode()).noting(tools::VSCODE_NOTE),
         }
     }
 
-    fn identity_file(&self) -> &'static str {
-        match self.key.map(PublicKey::type_name) {
-            Some("ssh-rsa") => "~/.ssh/id_rsa",
-            Some("sk-ssh-ed25519@openssh.com") => "~/.ssh/id_ed25519_sk",
-            Some("sk-ecdsa-sha2-nistp256@openssh.com") => "~/.ssh/id_ecdsa_sk",
-            Some(name) if name.starts_with("ecdsa-") => "~/.ssh/id_ecdsa",
-            _ => "~/.ssh/id_ed25519",
+    fn gate_host(&self) -> &str {
+        match valid_host(&self.gate.host) {
+            true => &self.gate.host,
+            false => NOWHERE,
         }
     }
+
+    fn gate_keys(&self) -> Vec<PublicKey> {
+        read_keys(&self.gate.host_keys)
+    }
+
+    /// The keys of the box's SSH server; what listens on other ports is not known.
+    fn box_keys(&self) -> Vec<PublicKey> {
+        match self.port {
+            SSH_PORT => read_keys(self.host_keys),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn read_keys(keys: &[HostKey]) -> Vec<PublicKey> {
+    keys.iter().filter_map(|key| PublicKey::parse(&key.key).ok()).map(|pasted| pasted.key).collect()
 }

@@ -38,13 +38,7 @@ pub(crate) fn wire(fields: &[&[u8]]) -> Vec<u8> {
     fields.iter().flat_map(prefixed).collect()
 }
 
-/// A host key, as the API shows it.
-pub(crate) fn host_key(byte: u8) -> HostKey {
-    let key = key(byte);
-    HostKey { key: key.to_openssh(), fingerprint: key.fingerprint() }
-}
-
 /// A relay's gate.
 pub(crate) fn gate(host: &str, port: u16) -> Gate {
-    Gate { host: host.to_owned(), port, host_keys: vec![host_key(1)] }
+    Gate { host: host.to_owned(), port, host_keys: vec![HostKey::from(&key(1))] }
 }

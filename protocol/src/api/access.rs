@@ -1,5 +1,7 @@
 //! Accesses.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +156,10 @@ pub struct Connection {
     pub known_hosts: Vec<String>,
     /// Fingerprints, for comparing by eye.
     pub fingerprints: Fingerprints,
+    /// The same for each program by its name, such as `openssh`, `putty` or `ansible`: a command to
+    /// run, or lines for a file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forms: BTreeMap<String, String>,
 }
 
 /// The host keys of both hops.

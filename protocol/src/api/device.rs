@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeviceId, DeviceName};
+use crate::ssh_key::PublicKey;
 use crate::wire::BoxFacts;
 
 /// `POST /v1/devices`
@@ -78,6 +79,12 @@ pub struct HostKey {
     pub key: String,
     /// Its fingerprint, as `ssh` shows it.
     pub fingerprint: String,
+}
+
+impl From<&PublicKey> for HostKey {
+    fn from(key: &PublicKey) -> Self {
+        Self { key: key.to_openssh(), fingerprint: key.fingerprint() }
+    }
 }
 
 /// The one line to run on a new box.
