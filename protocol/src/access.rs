@@ -132,7 +132,14 @@ impl Denial {
     }
 }
 
-/// Leave to open one stream to one port of one box, for a while. Only [`decide`] makes one.
+/// Leave to open one stream to one port of one box, for a while. Only [`decide`] makes one:
+///
+/// ```compile_fail,E0451
+/// use postern_protocol::access::Permit;
+/// fn forge(real: Permit) -> Permit {
+///     Permit { port: 22, ..real }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Permit {
     until: DateTime<Utc>,

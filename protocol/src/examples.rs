@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::Refusal;
+use crate::access::Denial;
 use crate::api::{Gate, HostKey};
 use crate::ssh_key::PublicKey;
 
@@ -41,4 +43,60 @@ pub(crate) fn wire(fields: &[&[u8]]) -> Vec<u8> {
 /// A relay's gate.
 pub(crate) fn gate(host: &str, port: u16) -> Gate {
     Gate { host: host.to_owned(), port, host_keys: vec![HostKey::from(&key(1))] }
+}
+
+/// Every refusal; a variant that is missing here does not compile.
+pub(crate) fn refusals() -> Vec<Refusal> {
+    let denials = [
+        Denial::UnknownAccess,
+        Denial::WrongKey,
+        Denial::WrongBox,
+        Denial::PortNotExposed { port: 8080 },
+        Denial::AddressOutside { address: read("198.51.100.7") },
+        Denial::AddressOutside { address: read("2001:db8::9") },
+        Denial::Revoked,
+        Denial::Expired { at: at("13:00:00") },
+        Denial::LeaseOver { at: at("23:00:00") },
+    ];
+    let others = [
+        Refusal::DeniedByBox(Denial::Revoked),
+        Refusal::BoxOffline,
+        Refusal::BoxPaused,
+        Refusal::NotOffered { port: 8080 },
+        Refusal::ServiceDown,
+        Refusal::BoxSilent,
+        Refusal::TooMany,
+        Refusal::ShuttingDown,
+        Refusal::TunnelLost,
+        Refusal::RelayRestarted,
+        Refusal::Stalled,
+    ];
+    let refusals: Vec<Refusal> = denials.map(Refusal::Denied).into_iter().chain(others).collect();
+    refusals.iter().for_each(is_listed);
+    refusals
+}
+
+fn is_listed(refusal: &Refusal) {
+    match refusal {
+        Refusal::Denied(denial) | Refusal::DeniedByBox(denial) => match denial {
+            Denial::UnknownAccess
+            | Denial::WrongKey
+            | Denial::WrongBox
+            | Denial::PortNotExposed { .. }
+            | Denial::AddressOutside { .. }
+            | Denial::Revoked
+            | Denial::Expired { .. }
+            | Denial::LeaseOver { .. } => {}
+        },
+        Refusal::BoxOffline
+        | Refusal::BoxPaused
+        | Refusal::NotOffered { .. }
+        | Refusal::ServiceDown
+        | Refusal::BoxSilent
+        | Refusal::TooMany
+        | Refusal::ShuttingDown
+        | Refusal::TunnelLost
+        | Refusal::RelayRestarted
+        | Refusal::Stalled => {}
+    }
 }

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Denial;
 
+#[cfg(test)]
+mod tests;
+
 /// A reason to refuse a visit or to end one. Codes are stable; sentences are for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {

@@ -2,7 +2,7 @@
 //!
 //! QUIC as it comes backs off after an outage: an outage of D seconds stalls for up to another D,
 //! and one of 30 ends the connection. A visit is worth more than that. [`transport`] puts a
-//! congestion controller of our own in place ([`outage`]), which knows an outage from congestion,
+//! congestion controller of our own in place (`outage`), which knows an outage from congestion,
 //! and lets a [`Probe`] through when everything else has to wait.
 
 use std::sync::Arc;

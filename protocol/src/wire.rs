@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Every message is a [`frame`]: four bytes of length, then the message. The first message of each
-//! side carries its version, so that an older peer is answered with a sentence.
+//! side carries its version, so that an older peer is answered with a sentence ([`greeting`]).
 //!
 //! Versions of the protocol:
 //! - 1 (2026-11-21): the first.
@@ -33,6 +33,7 @@ use crate::secret::Secret;
 use crate::ssh_key::PublicKey;
 
 pub mod frame;
+pub mod greeting;
 #[cfg(feature = "io")]
 pub mod io;
 #[cfg(test)]
@@ -252,30 +253,33 @@ pub struct Service {
     pub port: u16,
 }
 
-/// What is wrong with facts that are too large to keep.
+/// What is wrong with facts that are too large to keep or not fit to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what the box says of itself exceeds a limit: {0}")]
+#[error("what the box says of itself cannot be kept: {0}")]
 pub struct OversizedFacts(&'static str);
 
 impl BoxFacts {
-    /// The most characters of any text in here.
+    /// The most bytes of any text in here.
     pub const MAX_TEXT: usize = 128;
     /// The most services a box may list.
     pub const MAX_SERVICES: usize = 32;
     /// The most host keys a box may report.
     pub const MAX_HOST_KEYS: usize = 8;
 
-    /// Whether everything in here is of a size worth keeping.
+    /// Whether everything in here is of a size worth keeping, and nothing could play tricks on the
+    /// terminal that shows it.
     pub fn check(&self) -> Result<(), OversizedFacts> {
         let ssh_version = self.ssh.as_ref().map_or("", |ssh| &ssh.version);
         let mut texts = vec![&*self.agent_version, &*self.hostname, &*self.platform, ssh_version];
         texts.extend(self.services.iter().map(|service| &*service.name));
         if texts.iter().any(|text| text.len() > Self::MAX_TEXT) {
-            Err(OversizedFacts("a text"))
+            Err(OversizedFacts("a text is too long"))
+        } else if texts.iter().any(|text| text.chars().any(char::is_control)) {
+            Err(OversizedFacts("a text holds control characters"))
         } else if self.services.len() > Self::MAX_SERVICES {
-            Err(OversizedFacts("services"))
+            Err(OversizedFacts("there are too many services"))
         } else if self.ssh.as_ref().is_some_and(|ssh| ssh.host_keys.len() > Self::MAX_HOST_KEYS) {
-            Err(OversizedFacts("host keys"))
+            Err(OversizedFacts("there are too many host keys"))
         } else {
             Ok(())
         }

@@ -43,7 +43,7 @@ const POISONED_ABOVE: Duration = Duration::from_millis(20);
 /// … and is believed after all when it stays so.
 const POISON_LASTS: Duration = Duration::from_secs(10);
 
-/// Makes [`Outage`] controllers around Cubic.
+/// Makes `Outage` controllers around Cubic.
 #[derive(Debug, Default)]
 pub struct OutageConfig {
     inner: Arc<CubicConfig>,

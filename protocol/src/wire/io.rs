@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::frame::{self, HEADER, Malformed};
+use super::greeting::{self, First, Greeting};
 
 /// A message that did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,24 @@ where
     R: AsyncRead + Unpin,
     T: DeserializeOwned,
 {
+    let body = receive_body(from, limit).await?;
+    frame::decode(&body).map_err(ReceiveError::Malformed)
+}
+
+/// Receives the first message of a peer, which may be of another version.
+pub async fn receive_first<R, T>(from: &mut R, limit: usize) -> Result<Greeting<T>, ReceiveError>
+where
+    R: AsyncRead + Unpin,
+    T: First,
+{
+    let body = receive_body(from, limit).await?;
+    greeting::decode_first(&body).map_err(ReceiveError::Malformed)
+}
+
+async fn receive_body<R>(from: &mut R, limit: usize) -> Result<Vec<u8>, ReceiveError>
+where
+    R: AsyncRead + Unpin,
+{
     let mut header = [0; HEADER];
     if from.read(&mut header[..1]).await.map_err(ReceiveError::Io)? == 0 {
         return Err(ReceiveError::Ended);
@@ -48,5 +67,5 @@ where
     let length = frame::body_length(header, limit).map_err(ReceiveError::Malformed)?;
     let mut body = vec![0; length];
     from.read_exact(&mut body).await.map_err(ReceiveError::Io)?;
-    frame::decode(&body).map_err(ReceiveError::Malformed)
+    Ok(body)
 }

@@ -6,7 +6,6 @@ use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 
-use crate::access::Denial;
 use crate::examples::{at, key, read};
 use crate::golden::assert_golden;
 use crate::grant::{GrantSigner, Grants, MAX_BODY};
@@ -14,6 +13,7 @@ use crate::grant::{GrantSigner, Grants, MAX_BODY};
 use super::frame::{HEADER, LARGE, Malformed, SMALL, body_length, decode, encode};
 use super::*;
 
+mod greeting;
 #[cfg(feature = "io")]
 mod io;
 mod messages;
@@ -93,7 +93,7 @@ fn facts_at_their_limits_fit_a_small_message_and_beyond_them_are_refused() {
     assert_eq!(full.check(), Ok(()));
     assert!(encode(&ToRelay::Facts(full.clone())).len() - HEADER <= SMALL);
 
-    let beyond: [fn(&mut BoxFacts); 7] = [
+    let beyond: [fn(&mut BoxFacts); 9] = [
         |facts| facts.agent_version.push('x'),
         |facts| facts.hostname.push('x'),
         |facts| facts.platform.push('x'),
@@ -101,6 +101,8 @@ fn facts_at_their_limits_fit_a_small_message_and_beyond_them_are_refused() {
         |facts| facts.services[31].name.push('x'),
         |facts| facts.services.push(facts.services[0].clone()),
         |facts| facts.ssh.as_mut().unwrap().host_keys.push(key(1)),
+        |facts| facts.hostname = "\u{1b}[2J".to_owned(),
+        |facts| facts.services[0].name = "a\nb".to_owned(),
     ];
     for (number, exceed) in beyond.into_iter().enumerate() {
         let mut facts = full.clone();

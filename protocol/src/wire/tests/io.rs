@@ -2,7 +2,8 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::super::io::{ReceiveError, receive, send};
+use super::super::greeting::Greeting;
+use super::super::io::{ReceiveError, receive, receive_first, send};
 use super::*;
 
 /// Narrower than any message, so that each arrives in many pieces.
@@ -71,4 +72,12 @@ async fn what_follows_a_message_is_left_for_its_reader() {
     there.read_to_end(&mut rest).await.unwrap();
     sending.await.unwrap();
     assert_eq!(rest, b"SSH-2.0-OpenSSH");
+}
+
+#[tokio::test]
+async fn a_peer_of_another_version_is_understood_that_far() {
+    let (mut here, mut there) = narrow();
+    here.write_all(&[0, 0, 0, 4, 0, 2, 0xff, 0xff]).await.unwrap();
+    let greeting = receive_first::<_, ToRelay>(&mut there, SMALL).await.unwrap();
+    assert_eq!(greeting, Greeting::Foreign { version: 2 });
 }

@@ -1,5 +1,7 @@
 //! One example of every message, by name. A variant that is missing here does not compile.
 
+use crate::examples::refusals;
+
 use super::*;
 
 /// Tells whether a whole frame is read as the message it stands beside.
@@ -14,9 +16,11 @@ pub(super) fn all() -> Vec<(String, Vec<u8>, ReadsBack)> {
     all.push(example("Open, IPv4".into(), open("203.0.113.9:50000")));
     all.push(example("Open, IPv6".into(), open("[2001:db8::9]:50000")));
     all.push(example("Opening::Opened".into(), Opening::Opened));
-    all.extend(refusals().map(|refusal| {
-        example(format!("Opening::Refused, {}", refusal_name(&refusal)), Opening::Refused(refusal))
-    }));
+    all.extend(
+        refusals()
+            .into_iter()
+            .map(|refusal| example(format!("Opening::Refused, {refusal}"), Opening::Refused(refusal))),
+    );
     all
 }
 
@@ -63,7 +67,7 @@ fn builtin_facts() -> BoxFacts {
     BoxFacts { ssh: Some(ssh), services: vec![], paused: true, ..facts() }
 }
 
-fn join_request() -> JoinRequest {
+pub(super) fn join_request() -> JoinRequest {
     JoinRequest {
         version: VERSION,
         token: Secret::from_entropy("psj", [5; 32]),
@@ -96,7 +100,7 @@ fn join_answer_name(message: &JoinAnswer) -> String {
     .to_owned()
 }
 
-fn to_relay() -> impl Iterator<Item = ToRelay> {
+pub(super) fn to_relay() -> impl Iterator<Item = ToRelay> {
     let messages = [
         ToRelay::Hello { version: VERSION, facts: facts() },
         ToRelay::Facts(builtin_facts()),
@@ -116,7 +120,7 @@ fn to_relay_name(message: &ToRelay) -> String {
     .to_owned()
 }
 
-fn to_agent() -> impl Iterator<Item = ToAgent> {
+pub(super) fn to_agent() -> impl Iterator<Item = ToAgent> {
     let goodbyes = [
         Goodbye::NotKnown,
         Goodbye::Displaced,
@@ -172,50 +176,5 @@ fn open(visitor: &str) -> Open {
         port: 22,
         visitor: read(visitor),
         revision: 300,
-    }
-}
-
-fn refusals() -> impl Iterator<Item = Refusal> {
-    let denials = [
-        Denial::UnknownAccess,
-        Denial::WrongKey,
-        Denial::WrongBox,
-        Denial::PortNotExposed { port: 8080 },
-        Denial::AddressOutside { address: read("198.51.100.7") },
-        Denial::AddressOutside { address: read("2001:db8::9") },
-        Denial::Revoked,
-        Denial::Expired { at: at("13:00:00") },
-        Denial::LeaseOver { at: at("23:00:00") },
-    ];
-    let others = [
-        Refusal::Denied(Denial::Revoked),
-        Refusal::BoxOffline,
-        Refusal::BoxPaused,
-        Refusal::NotOffered { port: 8080 },
-        Refusal::ServiceDown,
-        Refusal::BoxSilent,
-        Refusal::TooMany,
-        Refusal::ShuttingDown,
-        Refusal::TunnelLost,
-        Refusal::RelayRestarted,
-        Refusal::Stalled,
-    ];
-    denials.map(Refusal::DeniedByBox).into_iter().chain(others)
-}
-
-fn refusal_name(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Denied(denial) => format!("Denied: {denial}"),
-        Refusal::DeniedByBox(denial) => format!("DeniedByBox: {denial}"),
-        Refusal::BoxOffline
-        | Refusal::BoxPaused
-        | Refusal::NotOffered { .. }
-        | Refusal::ServiceDown
-        | Refusal::BoxSilent
-        | Refusal::TooMany
-        | Refusal::ShuttingDown
-        | Refusal::TunnelLost
-        | Refusal::RelayRestarted
-        | Refusal::Stalled => refusal.code().to_owned(),
     }
 }
