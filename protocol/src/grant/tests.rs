@@ -1,5 +1,7 @@
 //! Who is believed, and what fits.
 
+use proptest::prelude::*;
+
 use crate::access::MAX_NETWORKS;
 use crate::examples::{at, key, largest_key, read};
 use crate::ssh_key::MAX_WIRE;
@@ -109,6 +111,20 @@ fn signed_bytes_that_are_no_document_are_unreadable() {
     let longer = [&body[..], &[0]].concat();
     for body in [Vec::new(), body[..body.len() - 1].to_vec(), longer] {
         assert_eq!(signed(body).verify(&signer().verifier()), Err(Untrusted::Unreadable));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_signed_bytes_make_reading_panic(noise in any::<Vec<u8>>(), place in any::<prop::sample::Index>()) {
+        let verifier = signer().verifier();
+        let mut damaged = postcard::to_stdvec(&grants()).unwrap();
+        let place = place.index(damaged.len());
+        damaged.splice(place..place, noise.iter().copied());
+        for body in [noise, damaged] {
+            let read = signed(body).verify(&verifier);
+            prop_assert!(read.is_ok() || read == Err(Untrusted::Unreadable));
+        }
     }
 }
 
