@@ -1,0 +1,68 @@
+//! What an SSH server needs of the kernel and no safe interface offers.
+#![expect(unsafe_code, reason = "this file alone: pre_exec, two ioctls that nix does not wrap, epoll on a terminal")]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::libc;
+use nix::pty::{PtyMaster, Winsize};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setsid, setuid};
+use tokio::io::unix::AsyncFd;
+
+mod ioctl {
+    use nix::libc;
+
+    nix::ioctl_write_int_bad!(set_controlling_terminal, libc::TIOCSCTTY);
+    nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, nix::pty::Winsize);
+}
+
+/// What a child becomes between `fork` and `exec`. All of it is made before: a child of a program
+/// with threads may neither allocate nor take a lock.
+pub(super) struct Becoming {
+    /// The user to change to, if it is another.
+    pub(super) user: Option<(Uid, Gid, Vec<Gid>)>,
+    pub(super) home: CString,
+    /// Whether its standard input is the terminal that shall control it.
+    pub(super) on_terminal: bool,
+}
+
+/// Has the child lead a session of its own, and be what it is told, before it becomes the program.
+pub(super) fn become_before_exec(command: &mut Command, becoming: Becoming) {
+    let become_it = move || {
+        setsid()?;
+        if becoming.on_terminal {
+            // SAFETY: an ioctl on an open descriptor, with an integer for an argument.
+            unsafe { ioctl::set_controlling_terminal(libc::STDIN_FILENO, 0) }?;
+        }
+        if let Some((uid, gid, groups)) = &becoming.user {
+            // The user last: after it, the rights to do the rest are gone.
+            setgroups(groups)?;
+            setgid(*gid)?;
+            setuid(*uid)?;
+        }
+        umask(Mode::S_IWGRP | Mode::S_IWOTH);
+        // As the user, because root may see less than they on a network file system.
+        chdir(becoming.home.as_c_str()).or_else(|_| chdir(c"/"))?;
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only; it neither allocates nor locks, and what it uses
+    // was made before the fork.
+    unsafe { command.pre_exec(become_it) };
+}
+
+/// Tells a terminal its size; who is in its foreground gets SIGWINCH.
+pub(super) fn resize(terminal: impl AsFd, size: Winsize) -> io::Result<()> {
+    // SAFETY: an ioctl on an open descriptor, with a structure that outlives the call.
+    unsafe { ioctl::set_window_size(terminal.as_fd().as_raw_fd(), &raw const size) }?;
+    Ok(())
+}
+
+/// Lets the runtime wait for a terminal.
+pub(super) fn register(terminal: PtyMaster) -> io::Result<AsyncFd<PtyMaster>> {
+    // SAFETY: the terminal owns its one descriptor, which stays open and the same until it is dropped.
+    Ok(unsafe { AsyncFd::register(terminal) }?)
+}

@@ -1,0 +1,177 @@
+//! Where an SSH server may listen, as its configuration and its command line say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Where distributions keep sshd; root's PATH may be short.
+const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
+
+/// How long sshd may take to say its configuration.
+const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Dropbear's port unless it is told another.
+const DROPBEAR_PORT: u16 = 22;
+
+/// Where OpenSSH's server listens: what a running one was told on its command line, then what its
+/// configuration says.
+pub(super) async fn of_openssh() -> Vec<SocketAddr> {
+    let running = command_lines().filter_map(|line| sshd_ports(&line)).flatten().map(loopback);
+    let mut places: Vec<_> = running.collect();
+    places.extend(configuration().await.as_deref().map(listening).unwrap_or_default());
+    places
+}
+
+/// Where running dropbears listen.
+pub(super) fn of_dropbear() -> Vec<SocketAddr> {
+    command_lines().filter_map(|line| dropbear(&line)).flatten().collect()
+}
+
+/// What `sshd -T` says; only root is told.
+async fn configuration() -> Option<String> {
+    let sshd = SSHD.into_iter().find(|path| Path::new(path).exists())?;
+    let mut asking = Command::new(sshd);
+    asking.arg("-T").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = timeout(CONFIGURATION_TIMEOUT, asking.output()).await.ok()?.ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The addresses in the output of `sshd -T`, where each has its port.
+fn listening(configuration: &str) -> Vec<SocketAddr> {
+    let value = |line: &'_ str| line.strip_prefix("listenaddress ").map(str::to_owned);
+    let addresses = configuration.lines().filter_map(value);
+    addresses.filter_map(|address| address.parse().ok()).map(reachable).collect()
+}
+
+/// A server that listens everywhere is reached on the loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
+}
+
+/// The command lines of all processes, in order of their numbers.
+fn command_lines() -> impl Iterator<Item = Vec<String>> {
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(number);
+    let read = |pid| fs::read(format!("/proc/{pid}/cmdline")).ok().map(|line| (pid, words(&line)));
+    processes.filter_map(read).collect::<BTreeMap<_, _>>().into_values()
+}
+
+/// The words of a command line, which a server that shows its state there may have written anew with
+/// blanks between them.
+fn words(line: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(line);
+    text.split(['\0', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// The ports that a listening sshd was given with `-p`.
+fn sshd_ports(line: &[String]) -> Option<Vec<u16>> {
+    // Sessions call themselves `sshd: user@pts/0`; the listener `sshd: /usr/sbin/sshd -D [listener]`.
+    let arguments = match line.first()?.as_str() {
+        "sshd:" if line.iter().any(|word| word == "[listener]") => line.get(2..)?,
+        program if is(program, "sshd") => &line[1..],
+        _ => return None,
+    };
+    let ports = values(arguments, 'p').filter_map(|port| port.parse().ok()).collect::<Vec<_>>();
+    (!ports.is_empty()).then_some(ports)
+}
+
+/// Where a dropbear listens: at each `-p [address:]port`, or at its usual port.
+fn dropbear(line: &[String]) -> Option<Vec<SocketAddr>> {
+    let (program, arguments) = line.split_first()?;
+    if !is(program, "dropbear") {
+        return None;
+    }
+    let told: Vec<_> = values(arguments, 'p').collect();
+    match told.is_empty() {
+        true => Some(vec![loopback(DROPBEAR_PORT)]),
+        false => Some(told.iter().filter_map(|place| dropbear_place(place)).collect()),
+    }
+}
+
+fn dropbear_place(place: &str) -> Option<SocketAddr> {
+    if let Ok(port) = place.parse() {
+        return Some(loopback(port));
+    }
+    let (address, port) = place.rsplit_once(':')?;
+    let ip = match address.trim_matches(['[', ']']) {
+        "" => Ipv4Addr::UNSPECIFIED.into(),
+        address => address.parse().ok()?,
+    };
+    Some(reachable(SocketAddr::new(ip, port.parse().ok()?)))
+}
+
+fn is(program: &str, name: &str) -> bool {
+    Path::new(program).file_name().is_some_and(|found| found == name)
+}
+
+/// The values of an option, whether or not a blank stands before them.
+fn values(arguments: &[String], option: char) -> impl Iterator<Item = &str> {
+    arguments.iter().enumerate().filter_map(move |(at, word)| {
+        match word.strip_prefix('-')?.strip_prefix(option)? {
+            "" => arguments.get(at + 1).map(String::as_str),
+            value => Some(value),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(places: &[&str]) -> Vec<SocketAddr> {
+        places.iter().map(|place| place.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_configuration_names_every_address() {
+        let said = "port 2222\naddressfamily any\nlistenaddress [::]:2222\nlistenaddress 0.0.0.0:2222\n\
+                    listenaddress 192.168.8.1:22\nhostkey /etc/ssh/ssh_host_ed25519_key\n";
+        assert_eq!(listening(said), at(&["[::1]:2222", "127.0.0.1:2222", "192.168.8.1:22"]));
+        assert_eq!(listening("port 22\n"), []);
+    }
+
+    #[test]
+    fn a_dropbear_is_found_by_its_command_line() {
+        for (line, places) in [
+            ("/usr/sbin/dropbear\0-F\0-P\0/var/run/d.pid\0-p\0192.168.8.1:22\0-p\0[fd00::1]:22\0",
+             Some(&["192.168.8.1:22", "[fd00::1]:22"][..])),
+            ("dropbear\0-p2022\0", Some(&["127.0.0.1:2022"])),
+            ("dropbear\0-p\0:2022\0", Some(&["127.0.0.1:2022"])),
+            ("dropbear\0-p\00.0.0.0:2022\0", Some(&["127.0.0.1:2022"])),
+            ("dropbear\0-R\0", Some(&["127.0.0.1:22"])),
+            ("dropbear\0-p\0nonsense\0", Some(&[])),
+            ("/bin/sh\0dropbear\0", None),
+            ("", None),
+        ] {
+            assert_eq!(dropbear(&words(line.as_bytes())), places.map(at), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_listening_sshd_may_have_been_given_ports() {
+        for (line, ports) in [
+            ("sshd: /usr/sbin/sshd -D -p 2222 [listener] 0 of 10-100 startups", Some(vec![2222])),
+            ("/usr/sbin/sshd\0-p\02222\0-p2223\0", Some(vec![2222, 2223])),
+            ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", None),
+            ("sshd: root@pts/0 -p 2222", None),
+            ("vim\0sshd\0", None),
+        ] {
+            assert_eq!(sshd_ports(&words(line.as_bytes())), ports, "{line:?}");
+        }
+    }
+}

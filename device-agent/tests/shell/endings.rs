@@ -1,0 +1,76 @@
+//! Nothing that a visit started is left running when its client is gone.
+
+use std::os::unix::process::ExitStatusExt;
+
+use crate::the_box::{TheBox, running, stdout, until};
+
+async fn killed_client_leaves_nothing(options: &[&str], command: &str, mark: &str) {
+    let the_box = TheBox::start().await;
+    let words = options.iter().copied().chain([the_box.target().leak() as &str, command]);
+    let mut client = the_box.ssh().args(words).spawn();
+    until("the program runs", || !running(mark).is_empty()).await;
+    client.kill().await.unwrap();
+    the_box.deserted().await;
+    assert!(running(mark).is_empty(), "left: {:?}", running(mark));
+}
+
+#[tokio::test]
+async fn a_program_without_a_terminal_ends_with_its_client() {
+    killed_client_leaves_nothing(&[], "sleep 4712.5", "4712.5").await;
+}
+
+#[tokio::test]
+async fn a_program_on_a_terminal_ends_with_its_client() {
+    killed_client_leaves_nothing(&["-tt"], "sleep 4713.5", "4713.5").await;
+}
+
+#[tokio::test]
+async fn jobs_in_the_background_end_with_their_client() {
+    let jobs = "bash -ic 'set -m; sleep 4714.5 & sleep 4714.5 & wait'";
+    killed_client_leaves_nothing(&["-tt"], jobs, "4714.5").await;
+}
+
+#[tokio::test]
+async fn a_program_that_ignores_the_hang_up_is_killed() {
+    let stubborn = "trap '' HUP TERM INT; while :; do sleep 4715.5; done";
+    killed_client_leaves_nothing(&[], stubborn, "4715.5").await;
+    killed_client_leaves_nothing(&["-tt"], stubborn, "4715.5").await;
+}
+
+#[tokio::test]
+async fn a_stopped_program_ends_too() {
+    killed_client_leaves_nothing(&[], "sh -c 'kill -STOP $$' 4716.5", "4716.5").await;
+}
+
+#[tokio::test]
+async fn what_is_left_behind_on_purpose_stays_when_the_visitor_leaves_properly() {
+    let the_box = TheBox::start().await;
+    let output = the_box.run("nohup sleep 4717.5 >/dev/null 2>&1 & echo left").await;
+    assert_eq!(stdout(&output), "left\n");
+    the_box.deserted().await;
+    let left = running("4717.5");
+    assert_eq!(left.len(), 1, "{left:?}");
+    for pid in left.keys() {
+        let killed = std::process::Command::new("kill").arg(pid.to_string()).status().unwrap();
+        assert_eq!(killed.signal(), None);
+    }
+}
+
+#[tokio::test]
+async fn the_box_stops_waiting_for_a_client_that_says_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let shell = postern_agent::shell::Shell::open(crate::the_box::settings(), home.path()).unwrap();
+    let (_silent, stream) = tokio::io::duplex(1024);
+    let guest = postern_agent::shell::Guest {
+        access: postern_protocol::id::AccessId::from_entropy([1; 10]),
+        login: crate::the_box::whoever_runs_this().name.parse().unwrap(),
+        key: crate::the_box::make_key(&home.path().join("key")),
+        visitor: "127.0.0.1:1".parse().unwrap(),
+        allowed: std::sync::Arc::new(|| Ok(())),
+        ended: tokio_util::sync::CancellationToken::new(),
+    };
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    shell.serve(stream, guest).await;
+    assert_eq!(begun.elapsed().as_secs(), 60);
+}
