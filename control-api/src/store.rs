@@ -246,6 +246,3 @@ async fn own_account(writer: &Pool, now: DateTime<Utc>) -> Result<AccountId, Sto
     let select = "SELECT id FROM accounts WHERE name = 'default'";
     row::parsed("account", &sqlx::query_scalar::<_, String>(select).fetch_one(writer).await?)
 }
-
-#[cfg(test)]
-mod tests;

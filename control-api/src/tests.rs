@@ -1,1 +1,19 @@
-//! x
+//! The API as a whole: real HTTP on port 0, a real database in a directory of its own.
+
+mod accesses;
+mod auth;
+mod devices;
+mod durability;
+mod feed;
+mod harness;
+mod http;
+mod idempotency;
+mod join;
+mod metrics;
+mod routes;
+mod tls;
+mod verify;
+mod visits;
+mod wait;
+
+use harness::{Api, KEY};

@@ -31,9 +31,15 @@ fn requested() -> Requested {
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let names = certificate.subject_alternative_name().unwrap().unwrap();
     let text = |name: &GeneralName<'_>| match name {
-        GeneralName::URI(uri) => (*uri).to_owned(),
-        GeneralName::DNSName(name) => (*name).to_owned(),
-        other => format!("{other:?}"),
+        GeneralName::URI(name) | GeneralName::DNSName(name) => (*name).to_owned(),
+        GeneralName::OtherName(..)
+        | GeneralName::RFC822Name(_)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::IPAddress(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => panic!("nobody is named so: {name:?}"),
     };
     names.value.general_names.iter().map(text).collect()
 }

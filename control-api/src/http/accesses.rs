@@ -1,5 +1,6 @@
 //! Accesses.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::Json as Answer;
@@ -24,6 +25,7 @@ use super::paging::{Cursor, Wanted};
 use super::{App, Shared, devices};
 use crate::once::Once;
 use crate::record::AccessRecord;
+use crate::status::Standing;
 use crate::store::{AccessFilter, Account, CreateAccessError, Creation, EditAccessError, Phase};
 
 mod request;
@@ -99,30 +101,45 @@ async fn create(
     key: IdempotencyKey,
     RawJson { value, bytes }: RawJson<CreateAccess>,
 ) -> Result<Response, ApiError> {
-    let now = app.clock.now();
-    let once = key.once(&caller, "POST /v1/accesses", &bytes);
-    let device = devices::find(&app, &caller.account, &value.device).await?;
-    let circumstances =
-        Circumstances { device: &device, caller: address, now, longest: app.config.max_duration };
-    let access = request::access(value, &circumstances)?;
-    let relays = app.store.relays().await?;
-    let answer = |access: &AccessRecord| {
-        let access = view(access, &device, &relays, now);
-        idempotency::json(&Created { access, progress: Vec::new() })
-    };
     let started = Instant::now();
-    let answer = match caller.account.create_access(access, once.as_ref(), answer).await? {
-        Creation::New { access, answer } => {
-            info!(access = %access.id, device = %device.id, port = access.port, allowed = %access.allowed, until = %access.expires_at, "access created");
-            answer
-        }
-        Creation::Repeated { answer } => answer,
+    let once = key.once(&caller, "POST /v1/accesses", &bytes);
+    let answer = match idempotency::answered(&app, &caller, once.as_ref()).await? {
+        Some(answer) => answer,
+        None => create_new(&app, &caller, value, address, once.as_ref()).await?,
     };
     let answer = match parameters.wait {
         Some(WaitFor::Active) => wait(&app, &caller.account, answer, once.as_ref(), started).await?,
         None => answer,
     };
     Ok(idempotency::created("/v1/accesses", answer))
+}
+
+/// Creates an access; the answer.
+async fn create_new(
+    app: &App,
+    caller: &Caller,
+    request: CreateAccess,
+    from: Option<IpAddr>,
+    once: Option<&Once>,
+) -> Result<String, ApiError> {
+    let now = app.clock.now();
+    let device = devices::find(app, &caller.account, &request.device).await?;
+    let circumstances =
+        Circumstances { device: &device, caller: from, now, longest: app.config.max_duration };
+    let access = request::access(request, &circumstances)?;
+    let relays = app.store.relays().await?;
+    let answer = |access: &AccessRecord| {
+        let access = view(access, &device, &relays, now);
+        idempotency::json(&Created { access, progress: Vec::new() })
+    };
+    match caller.account.create_access(access, once, answer).await? {
+        Creation::New { access, answer } => {
+            let AccessRecord { id, port, allowed, expires_at: until, .. } = *access;
+            info!(access = %id, device = %device.id, port, %allowed, %until, by = %caller.token, "access created");
+            Ok(answer)
+        }
+        Creation::Repeated { answer } => Ok(answer),
+    }
 }
 
 /// Shows an access.
@@ -215,8 +232,11 @@ async fn matching(
         if let Some((access, _)) = found.last() {
             wanted.go_on_after(Cursor::new(access.created_at, access.id));
         }
-        let views = found.iter().map(|(access, device)| view(access, device, &relays, now));
-        items.extend(views.filter(|access| status.is_none_or(|status| access.status == status)));
+        let stands = |access: &_, device: &_| Standing::of(access, device, &relays, now).status();
+        let matching = found
+            .iter()
+            .filter(|(access, device)| status.is_none_or(|status| status == stands(access, device)));
+        items.extend(matching.map(|(access, device)| view(access, device, &relays, now)));
         if is_last || items.len() > enough {
             return Ok(items);
         }

@@ -79,6 +79,9 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let now = app.clock.now();
     let once = key.once(&caller, "POST /v1/devices", &bytes);
+    if let Some(answer) = idempotency::answered(&app, &caller, once.as_ref()).await? {
+        return Ok(idempotency::created("/v1/devices", answer));
+    }
     let device = newborn(value.name, now);
     let (token, join) = offer(&app, now).await?;
     let answer = Device { join: Some(join), ..view(&device, now) };

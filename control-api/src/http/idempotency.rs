@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::IntoParams;
 
+use super::App;
 use super::auth::Caller;
 use super::error::{ApiError, Code};
 use crate::ca::sha256;
@@ -50,6 +51,18 @@ impl IdempotencyKey {
     pub(super) fn once(self, caller: &Caller, route: &str, body: &[u8]) -> Option<Once> {
         let request = sha256(&[route.as_bytes(), b"\0", body].concat());
         self.key.map(|key| Once::new(caller.token, key, request, caller.sealing.clone()))
+    }
+}
+
+/// The answer that the same request got before, if it did.
+pub(super) async fn answered(
+    app: &App,
+    caller: &Caller,
+    once: Option<&Once>,
+) -> Result<Option<String>, ApiError> {
+    match once {
+        Some(once) => Ok(caller.account.answered(once, app.clock.now()).await?),
+        None => Ok(None),
     }
 }
 

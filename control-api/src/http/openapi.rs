@@ -73,6 +73,7 @@ impl Document {
         let mut parameters = HashMap::new();
         for (path, method, operation) in operations(&mut document) {
             operation["security"] = security(operation);
+            operation["operationId"] = operation_id(operation);
             operation["responses"]["default"] = problem();
             let named = operation["parameters"].as_array().into_iter().flatten();
             let of_query = named.filter(|parameter| parameter["in"] == "query");
@@ -108,6 +109,15 @@ fn schemes() -> Value {
             "description": "A relay's token, as `postern-api relay add` prints it.",
         },
     })
+}
+
+/// Handlers have short names within their files; in the document, the file's name goes before.
+fn operation_id(operation: &Value) -> Value {
+    let id = operation["operationId"].as_str().unwrap_or("");
+    match operation["tags"][0].as_str() {
+        Some("open") | None => id.into(),
+        Some(tag) => format!("{tag}_{id}").into(),
+    }
 }
 
 fn security(operation: &Value) -> Value {

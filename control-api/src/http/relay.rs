@@ -14,9 +14,10 @@ use postern_protocol::api::{
     CertificateAnswer, CertificateRequest, FeedLine, Gate, HostKey, JoinBox, Presence, PresenceReport,
     RelayHello, RelayWelcome, RenewBox, Visit, VisitEvents,
 };
+use postern_protocol::connection::valid_host;
 use postern_protocol::id::RelayId;
 use postern_protocol::ssh_key::PublicKey;
-use postern_protocol::wire::{BoxFacts, Certificate, Membership};
+use postern_protocol::wire::{BoxFacts, Certificate, Membership, OversizedFacts};
 use tracing::{debug, info};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -144,9 +145,10 @@ async fn join(
 ) -> Result<Answer<Membership>, ApiError> {
     let now = app.clock.now();
     let key = requested(&request.csr)?;
-    let facts = tame_facts(request.facts)
-        .map_err(|problem| ApiError::new(Code::InvalidRequest, problem.to_string()).field("facts"))?;
-    let joined = app.store.join(&request.token, key.hash(), &facts, now).await?;
+    let boasting =
+        |problem: OversizedFacts| ApiError::new(Code::InvalidRequest, problem.to_string()).field("facts");
+    request.facts.check().map_err(boasting)?;
+    let joined = app.store.join(&request.token, key.hash(), &request.facts, now).await?;
     info!(device = %joined.device, name = %joined.name, through = relay.name, "box joined");
     let own = app.authority.certify_device(&key, joined.device, now);
     Ok(Answer(Membership {
@@ -188,7 +190,7 @@ fn requested(csr: &str) -> Result<Requested, ApiError> {
 /// key, and its fingerprint is computed and not believed.
 fn checked_gate(gate: Gate) -> Result<Gate, ApiError> {
     let invalid = |detail: &'static str| ApiError::new(Code::InvalidGate, detail).field("gate");
-    if !is_host(&gate.host) || gate.port == 0 {
+    if !valid_host(&gate.host) || gate.port == 0 {
         return Err(invalid("a gate has a host name or an address, and a port; set public_host"));
     }
     if gate.host_keys.len() > MAX_GATE_KEYS {
@@ -197,14 +199,13 @@ fn checked_gate(gate: Gate) -> Result<Gate, ApiError> {
     let key = |key: HostKey| PublicKey::parse(&key.key).map(|pasted| pasted.key);
     let keys: Result<Vec<PublicKey>, _> = gate.host_keys.into_iter().map(key).collect();
     let keys = keys.map_err(|_| invalid("a host key of the gate cannot be read"))?;
-    let shown = |key: PublicKey| HostKey { key: key.to_openssh(), fingerprint: key.fingerprint() };
-    Ok(Gate { host_keys: keys.into_iter().map(shown).collect(), ..gate })
+    Ok(Gate { host_keys: keys.iter().map(HostKey::from).collect(), ..gate })
 }
 
 fn check_authority(agents: &str) -> Result<(), ApiError> {
     let fits = agents.rsplit_once(':').is_some_and(|(host, port)| {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        is_host(bare) && port.parse::<u16>().is_ok_and(|port| port != 0)
+        valid_host(bare) && port.parse::<u16>().is_ok_and(|port| port != 0)
     });
     match fits {
         true => Ok(()),
@@ -214,36 +215,18 @@ fn check_authority(agents: &str) -> Result<(), ApiError> {
     }
 }
 
-fn is_host(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
-    (1..=253).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-')
-}
-
-/// A box, as a relay sees it. Facts that are too large are left out: a box that boasts must not keep
+/// A box, as a relay sees it. Facts that exceed a limit are left out: a box that boasts must not keep
 /// its relay from reporting the others.
 fn sighting(seen: Presence) -> Sighting {
-    let facts = seen.facts.and_then(|facts| {
-        let problem = |problem| debug!(device = %seen.device, %problem, "facts left out");
-        tame_facts(facts).map_err(problem).ok()
-    });
-    Sighting {
-        device: seen.device,
-        online: seen.online,
-        since: seen.since,
-        address: seen.address,
-        holding: seen.holding,
-        facts,
-    }
-}
-
-/// What a box says of itself, of a size worth keeping and without commands to terminals.
-fn tame_facts(mut facts: BoxFacts) -> Result<BoxFacts, postern_protocol::wire::OversizedFacts> {
-    facts.check()?;
-    let tame_one = |text: &mut String| *text = tame(text, BoxFacts::MAX_TEXT);
-    [&mut facts.agent_version, &mut facts.hostname, &mut facts.platform].into_iter().for_each(tame_one);
-    facts.services.iter_mut().map(|service| &mut service.name).for_each(tame_one);
-    facts.ssh.iter_mut().map(|ssh| &mut ssh.version).for_each(tame_one);
-    Ok(facts)
+    let Presence { device, online, since, address, facts, holding } = seen;
+    let fit = |facts: &BoxFacts| match facts.check() {
+        Ok(()) => true,
+        Err(problem) => {
+            debug!(%device, %problem, "facts left out");
+            false
+        }
+    };
+    Sighting { device, online, since, address, holding, facts: facts.filter(fit) }
 }
 
 /// A visit to the relay that reports it. Long texts are cut, not refused: the relay would have to keep

@@ -61,6 +61,22 @@ impl Account {
         Ok(())
     }
 
+    /// Looks for an answer before anything else is looked at: what was true when the request first came
+    /// may no longer be, and the answer is the same all the same.
+    pub(crate) async fn answered(
+        &self,
+        once: &Once,
+        now: DateTime<Utc>,
+    ) -> Result<Option<String>, StoreError> {
+        let mut tx = self.store.write().await?;
+        let recalled = self.recall(&mut tx, Some(once), now).await?;
+        tx.commit().await?;
+        match recalled {
+            Recalled::Answered(answer) => Ok(Some(answer)),
+            Recalled::New | Recalled::Reused => Ok(None),
+        }
+    }
+
     /// Puts a later answer in place of the one kept, such as that of an access that became active.
     pub(crate) async fn amend(
         &self,

@@ -86,8 +86,7 @@ impl Tx {
     /// that a stopped SSH server does not make visitors accept any key.
     pub(super) async fn learn_facts(&mut self, device: DeviceId, facts: &BoxFacts) -> Result<(), StoreError> {
         let keys = facts.ssh.iter().flat_map(|ssh| &ssh.host_keys);
-        let keys: Vec<HostKey> =
-            keys.map(|key| HostKey { key: key.to_openssh(), fingerprint: key.fingerprint() }).collect();
+        let keys: Vec<HostKey> = keys.map(HostKey::from).collect();
         let update = "UPDATE devices SET facts = $2, host_keys = COALESCE($3, host_keys), paused = $4
                       WHERE id = $1 AND deleted_at IS NULL";
         sqlx::query(update)

@@ -1,0 +1,370 @@
+//! An API to test, and those who use it: a person's program, and a relay.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use data_encoding::BASE64;
+use futures_util::StreamExt;
+use hyper_util::rt::TokioIo;
+use postern_protocol::api::FeedLine;
+use postern_protocol::grant::{GrantVerifier, Grants};
+use postern_protocol::secret::Secret;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::Shared;
+use crate::{admin, bind_at};
+
+/// A public key that opens accesses.
+pub(super) const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJbeKqVn1gKLBdvnCCwLGcyXSbLu4MaXGaFBmLdpXJTN me@laptop";
+
+/// Nothing here takes as long; what does has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running API and a token for it.
+pub(super) struct Api {
+    pub(super) app: Shared,
+    pub(super) clock: Clock,
+    pub(super) address: SocketAddr,
+    pub(super) token: Secret,
+    config: Config,
+    temp: Option<TempDir>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+    pub(super) json: Value,
+}
+
+impl Api {
+    /// A new API with an empty state directory.
+    pub(super) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same, with other settings.
+    pub(super) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            state_dir: temp.path().join("state"),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..Config::default()
+        };
+        change(&mut config);
+        let token = admin::create_token(&config, "test").await.unwrap();
+        Self::run(config, Clock::default(), token, temp, |_| {}).await
+    }
+
+    /// A new API whose `?wait=active` gives up at once.
+    pub(super) async fn start_impatient() -> Self {
+        let api = Self::start().await;
+        api.restart_with(|app| app.patience = Duration::ZERO).await
+    }
+
+    /// Stops this one and starts another on the same state.
+    pub(super) async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    async fn restart_with(mut self, change: impl FnOnce(&mut crate::http::App)) -> Self {
+        self.stop().await;
+        let temp = self.temp.take().unwrap();
+        Self::run(self.config.clone(), self.clock.clone(), self.token.clone(), temp, change).await
+    }
+
+    async fn run(
+        config: Config,
+        clock: Clock,
+        token: Secret,
+        temp: TempDir,
+        change: impl FnOnce(&mut crate::http::App),
+    ) -> Self {
+        let mut bound = bind_at(config.clone(), clock.clone()).await.unwrap();
+        change(Arc::get_mut(&mut bound.app).expect("it does not run yet"));
+        let (app, address) = (bound.app.clone(), bound.address());
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(bound.run(async {
+            let _ = stopped.await;
+        }));
+        Self { app, clock, address, token, config, temp: Some(temp), stop: Some(stop), running }
+    }
+
+    /// Stops it as a service manager does.
+    pub(super) async fn stop(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let ended = tokio::time::timeout(PATIENCE, &mut self.running).await;
+        ended.expect("it stops in time").expect("it does not panic").expect("it stops cleanly");
+    }
+
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.config.state_dir
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, None, &[]).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask("POST", path, Some(body), &[]).await
+    }
+
+    pub(super) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.ask("PATCH", path, Some(body), &[]).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Answer {
+        self.ask("DELETE", path, None, &[]).await
+    }
+
+    /// Asks with the token, with other headers, with a body of JSON.
+    pub(super) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let bearer = format!("Bearer {}", self.token.reveal());
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend(headers);
+        self.raw(method, path, body.map(|body| body.to_string()), &all).await
+    }
+
+    /// Asks with these headers only.
+    pub(super) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "api");
+        if body.is_some() && headers.iter().all(|(name, _)| *name != "content-type") {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
+        Answer::of(send(self.address, request).await).await
+    }
+
+    /// A box that nobody has joined with yet; its id.
+    pub(super) async fn device(&self, name: &str) -> String {
+        let answer = self.post("/v1/devices", json!({ "name": name })).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.id()
+    }
+
+    /// An access on port 443 for everybody at one address; its id.
+    pub(super) async fn access(&self, device: &str) -> String {
+        let answer = self.post("/v1/accesses", json!({ "device": device, "exposed_port": 443 })).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.id()
+    }
+
+    /// A relay that has said hello.
+    pub(super) async fn relay(&self, name: &str) -> Relay<'_> {
+        let relay = admin::ensure_relay(&self.config, name).await.unwrap();
+        let relay = Relay { api: self, id: relay.relay.to_string(), token: relay.token };
+        let hello = relay.post("hello", hello(name)).await;
+        assert_eq!(hello.status, 200, "{}", hello.text);
+        relay
+    }
+}
+
+/// What a relay says when it has started.
+pub(super) fn hello(name: &str) -> Value {
+    json!({
+        "version": "1.2.3",
+        "gate": { "host": format!("{name}.example.com"), "port": 2222, "host_keys": [
+            { "key": KEY.rsplit_once(' ').unwrap().0, "fingerprint": "SHA256:never-believed" }] },
+        "agents": format!("{name}.example.com:4433"),
+    })
+}
+
+impl Answer {
+    async fn of(response: axum::http::Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status: parts.status, headers: parts.headers, text, json }
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.json["id"].as_str().unwrap_or_else(|| panic!("no id in {}", self.text)).to_owned()
+    }
+
+    /// The code of a problem, which must be a whole problem document.
+    pub(super) fn problem(&self) -> &str {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text);
+        assert_eq!(self.json["status"], self.status.as_u16());
+        let code = self.json["code"].as_str().unwrap();
+        assert_eq!(self.json["type"], format!("/problems/{code}"));
+        assert!(!self.json["title"].as_str().unwrap().is_empty());
+        assert!(!self.json["detail"].as_str().unwrap().is_empty());
+        code
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    /// One field of each item of a page.
+    pub(super) fn items(&self, field: &str) -> Vec<String> {
+        let items = self.json["items"].as_array().unwrap_or_else(|| panic!("no page: {}", self.text));
+        items.iter().map(|item| item[field].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+async fn send(to: SocketAddr, request: Request<Body>) -> axum::http::Response<Body> {
+    let stream = TcpStream::connect(to).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let response = tokio::time::timeout(PATIENCE, sender.send_request(request)).await;
+    response.expect("an answer in time").expect("an answer").map(Body::new)
+}
+
+/// A relay, speaking as relays do.
+pub(super) struct Relay<'a> {
+    api: &'a Api,
+    pub(super) id: String,
+    pub(super) token: Secret,
+}
+
+impl Relay<'_> {
+    pub(super) async fn post(&self, what: &str, body: Value) -> Answer {
+        let bearer = format!("Bearer {}", self.token.reveal());
+        let path = format!("/v1/relay/{what}");
+        self.api.raw("POST", &path, Some(body.to_string()), &[("authorization", &bearer)]).await
+    }
+
+    /// Opens the feed.
+    pub(super) async fn feed(&self) -> FeedReader {
+        let request = Request::get("/v1/relay/feed")
+            .header(header::HOST, "api")
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()));
+        let response = send(self.api.address, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), 200);
+        let verifier = self.api.app.signer.verifier();
+        FeedReader { body: response.into_body().into_data_stream(), rest: Vec::new(), verifier }
+    }
+
+    /// Reports the rules in force and one box.
+    pub(super) async fn report(&self, in_force: u64, device: &str, holding: u64) {
+        self.report_all(in_force, true, json!([seen(device, holding)])).await;
+    }
+
+    pub(super) async fn report_all(&self, in_force: u64, complete: bool, boxes: Value) {
+        let report = json!({ "in_force": in_force, "complete": complete, "boxes": boxes });
+        let answer = self.post("presence", report).await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+    }
+
+    /// A box joins through this relay with a token and a new key; the key and the answer.
+    pub(super) async fn join(&self, token: &Secret) -> (rcgen::KeyPair, Answer) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let answer = self.join_with(token, &key).await;
+        (key, answer)
+    }
+
+    pub(super) async fn join_with(&self, token: &Secret, key: &rcgen::KeyPair) -> Answer {
+        self.post("join", json!({ "token": token.reveal(), "csr": csr(key), "facts": facts() })).await
+    }
+}
+
+/// A box, as its relay reports it.
+pub(super) fn seen(device: &str, holding: u64) -> Value {
+    json!({ "device": device, "online": true, "since": "2026-01-01T00:00:00Z", "address": "192.0.2.7:5000", "holding": holding })
+}
+
+/// What a box says of itself.
+pub(super) fn facts() -> Value {
+    json!({
+        "agent_version": "1.0", "hostname": "box42.lan", "platform": "linux/aarch64",
+        "ssh": { "kind": "system", "version": "OpenSSH_9.2p1", "port": 22,
+                 "host_keys": [KEY.rsplit_once(' ').unwrap().0] },
+        "services": [], "default_login": "root", "paused": false,
+    })
+}
+
+/// A signing request for a key, as it travels.
+pub(super) fn csr(key: &rcgen::KeyPair) -> String {
+    BASE64.encode(rcgen::CertificateParams::default().serialize_request(key).unwrap().der())
+}
+
+/// The token in a join string.
+pub(super) fn join_token(answer: &Answer) -> Secret {
+    let string =
+        answer.json["join"]["string"].as_str().unwrap_or_else(|| panic!("no join in {}", answer.text));
+    string.parse::<postern_protocol::join::JoinString>().unwrap().token
+}
+
+/// A feed, read line by line.
+pub(super) struct FeedReader {
+    body: BodyDataStream,
+    rest: Vec<u8>,
+    verifier: GrantVerifier,
+}
+
+impl FeedReader {
+    /// The next line; nothing when the feed has ended.
+    pub(super) async fn line(&mut self) -> Option<FeedLine> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let piece = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("the feed speaks")?;
+            self.rest.extend(piece.ok()?);
+        }
+    }
+
+    /// The lines up to the next commit, shortened for comparing, without heartbeats, and its revision.
+    pub(super) async fn commit(&mut self) -> (Vec<String>, u64) {
+        let mut lines = Vec::new();
+        loop {
+            match self.line().await.expect("the feed goes on") {
+                FeedLine::Heartbeat => {}
+                FeedLine::Commit { revision } => return (lines, revision),
+                FeedLine::Snapshot => lines.push("snapshot".to_owned()),
+                FeedLine::Gone { device } => lines.push(format!("gone {device}")),
+                FeedLine::Box { device, grants, .. } => {
+                    let grants = grants.verify(&self.verifier).expect("the API's signature");
+                    assert_eq!(grants.device, device);
+                    lines.push(format!("box {}", grants.name));
+                }
+            }
+        }
+    }
+
+    /// The document of the next box, and its key.
+    pub(super) async fn grants(&mut self) -> (Grants, Option<String>) {
+        loop {
+            if let FeedLine::Box { grants, key, .. } = self.line().await.expect("the feed goes on") {
+                return (grants.verify(&self.verifier).unwrap(), key);
+            }
+        }
+    }
+}

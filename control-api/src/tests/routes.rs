@@ -1,0 +1,136 @@
+//! Every route in the document, with the guard that it proves to have, held against a committed list.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+
+use super::Api;
+
+const BLESS: bool = option_env!("BLESS").is_some();
+
+/// Whether a caller got past the guard. Whoever failed too often is turned away as well.
+fn got_past(status: StatusCode) -> bool {
+    status != StatusCode::UNAUTHORIZED && status != StatusCode::TOO_MANY_REQUESTS
+}
+
+#[tokio::test]
+async fn every_route_is_documented_and_has_the_guard_that_the_list_says() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let document = api.raw("GET", "/openapi.json", None, &[]).await.json;
+    let mut list = String::new();
+    for (path, method, operation) in operations(&document) {
+        let concrete = concrete(&path);
+        let mut past = Vec::new();
+        for token in ["", api.token.reveal(), relay.token.reveal()] {
+            let bearer = format!("Bearer {token}");
+            past.push(got_past(status(&api, &method, &concrete, &bearer).await));
+        }
+        let guard = match past[..] {
+            [true, _, _] => "open",
+            [false, true, false] => "api_token",
+            [false, false, true] => "relay_token",
+            _ => panic!("{method} {path}: {past:?}"),
+        };
+        let documented = operation["security"][0].as_object().and_then(|scheme| scheme.keys().next());
+        assert_eq!(documented.map_or("open", String::as_str), guard, "{method} {path}");
+        writeln!(list, "{method:<7}{path:<30}{guard}").unwrap();
+    }
+    assert_golden(&list);
+}
+
+/// The status of an answer, whose body, in the case of the feed, has no end.
+async fn status(api: &Api, method: &str, path: &str, bearer: &str) -> StatusCode {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(api.address).await.unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: api\r\nAuthorization: {bearer}\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).await.unwrap();
+    std::str::from_utf8(&line[9..]).unwrap().parse().unwrap()
+}
+
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let mut all = Vec::new();
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().unwrap() {
+            all.push((path.clone(), method.to_uppercase(), operation.clone()));
+        }
+    }
+    all.sort_by(|(path, method, _), (other, others, _)| (path, method).cmp(&(other, others)));
+    all
+}
+
+fn concrete(path: &str) -> String {
+    let part = |part: &str| if part.starts_with('{') { "aaaaaaaaaa".to_owned() } else { part.to_owned() };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+fn assert_golden(actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/routes.txt");
+    if BLESS {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        golden, actual,
+        "if it should be: BLESS=1 cargo test -p postern-api routes, and let the diff be reviewed"
+    );
+}
+
+#[tokio::test]
+async fn the_document_is_complete() {
+    let api = Api::start().await;
+    let document = api.raw("GET", "/openapi.json", None, &[]).await.json;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for (path, method, operation) in operations(&document) {
+        let place = format!("{method} {path}");
+        assert!(
+            operation["summary"].is_string() || operation["description"].is_string(),
+            "{place} says what it is"
+        );
+        assert!(operation["operationId"].is_string() && operation["tags"][0].is_string(), "{place}");
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(
+            responses.contains_key("default") && responses.keys().any(|status| status.starts_with('2')),
+            "{place}"
+        );
+        for part in path.split('/').filter(|part| part.starts_with('{')) {
+            let name = part.trim_matches(['{', '}']);
+            let named = operation["parameters"].as_array().into_iter().flatten();
+            assert_eq!(named.filter(|parameter| parameter["name"] == name).count(), 1, "{place} {name}");
+        }
+    }
+    let mut missing = Vec::new();
+    dangling(&document, &document, &mut missing);
+    assert_eq!(missing, Vec::<String>::new());
+    let ids: Vec<_> =
+        operations(&document).into_iter().map(|(_, _, operation)| operation["operationId"].clone()).collect();
+    let unique: std::collections::HashSet<String> = ids.iter().map(ToString::to_string).collect();
+    assert_eq!(unique.len(), ids.len(), "operation ids are unique: {ids:?}");
+}
+
+/// References that lead nowhere.
+fn dangling(document: &Value, value: &Value, missing: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), value.as_str()) {
+                    ("$ref", Some(reference)) => {
+                        if document.pointer(reference.trim_start_matches('#')).is_none() {
+                            missing.push(reference.to_owned());
+                        }
+                    }
+                    _ => dangling(document, value, missing),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| dangling(document, item, missing)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
