@@ -49,10 +49,10 @@ async fn grants_of_another_box_or_of_another_signer_are_not_believed() {
     let box43 = stack.add_box("box43").await;
     let of_box43 = stack.allow(&box43).await;
     let loot = Loot::of(&stack).await;
-    let (grants, box43) = (loot.grants().await, box43.id());
+    let of_all = loot.grants().await;
     let mut tunnel = take_over_with(&mut stack, &loot).await;
 
-    tunnel.give(&grants[&box43]).await;
+    tunnel.give(&of_all[&box43.id()]).await;
     assert_denied(&tunnel, open(of_box43.id), &Denial::UnknownAccess).await;
 
     let invented = "bbbbbbbbbb".parse().expect("an id");

@@ -1,6 +1,7 @@
 //! Postern, end to end: the real programs, stock clients, a real sshd.
 
 mod agent;
+mod cli;
 mod client;
 mod connect;
 mod deny;
