@@ -1,3 +1,5 @@
+//! Claims about certificates, checked by the code that will meet them.
+
 use std::sync::Arc;
 
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};

@@ -258,7 +258,7 @@ async fn wait(
     let created = wait::until_active(app, account, first.access.id, started).await?;
     let answer = idempotency::json(&created);
     if let (Some(once), AccessStatus::Active) = (once, created.access.status) {
-        account.amend(once, &answer, app.clock.now()).await?;
+        account.amend(once, &answer).await?;
     }
     Ok(answer)
 }

@@ -47,8 +47,7 @@ impl Account {
     ) -> Result<(), StoreError> {
         let Some(once) = once else { return Ok(()) };
         let insert = "INSERT INTO idempotency (account, token, key, request, answer, created_at)
-                      VALUES ($1, $2, $3, $4, $5, $6)
-                      ON CONFLICT (token, key) DO UPDATE SET answer = excluded.answer";
+                      VALUES ($1, $2, $3, $4, $5, $6)";
         sqlx::query(insert)
             .bind(self.id.as_str())
             .bind(once.token.as_str())
@@ -78,14 +77,15 @@ impl Account {
     }
 
     /// Puts a later answer in place of the one kept, such as that of an access that became active.
-    pub(crate) async fn amend(
-        &self,
-        once: &Once,
-        answer: &str,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.store.write().await?;
-        self.remember(&mut tx, Some(once), answer, now).await?;
-        tx.commit().await
+    pub(crate) async fn amend(&self, once: &Once, answer: &str) -> Result<(), StoreError> {
+        let update = "UPDATE idempotency SET answer = $4 WHERE account = $1 AND token = $2 AND key = $3";
+        sqlx::query(update)
+            .bind(self.id.as_str())
+            .bind(once.token.as_str())
+            .bind(&once.key)
+            .bind(once.seal(answer))
+            .execute(&self.store.writer)
+            .await?;
+        Ok(())
     }
 }

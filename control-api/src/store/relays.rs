@@ -96,7 +96,7 @@ impl Store {
         found.map(|found| Ok((row::text(&found, "id")?, found.try_get("name")?))).transpose()
     }
 
-    /// A relay has started, and says where it is found.
+    /// A relay has started, and says where it is found. What it enforces it has yet to say.
     pub(crate) async fn relay_started(
         &self,
         id: RelayId,
@@ -105,7 +105,7 @@ impl Store {
         agents: &str,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let update = "UPDATE relays SET version = $2, gate = $3, agents = $4, last_seen = $5 WHERE id = $1";
+        let update = "UPDATE relays SET version = $2, gate = $3, agents = $4, last_seen = $5, in_force = 0 WHERE id = $1";
         sqlx::query(update)
             .bind(id.as_str())
             .bind(version)

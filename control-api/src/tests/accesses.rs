@@ -1,3 +1,5 @@
+//! Accesses: created, listed, changed, deleted.
+
 use chrono::TimeDelta;
 use postern_protocol::grant::MAX_GRANTS;
 use serde_json::{Value, json};

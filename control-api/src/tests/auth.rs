@@ -1,3 +1,5 @@
+//! Tokens, and those who have none.
+
 use serde_json::json;
 
 use super::Api;

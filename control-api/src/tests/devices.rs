@@ -1,3 +1,5 @@
+//! Boxes, and whether they are there.
+
 use serde_json::json;
 
 use super::Api;

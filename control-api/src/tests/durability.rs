@@ -1,3 +1,5 @@
+//! What survives, and what is nowhere to be found.
+
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 

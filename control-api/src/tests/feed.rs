@@ -1,3 +1,5 @@
+//! What relays are told, and when.
+
 use chrono::TimeDelta;
 use postern_protocol::api::FeedLine;
 use serde_json::json;

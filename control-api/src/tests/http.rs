@@ -1,3 +1,5 @@
+//! Requests that do not fit, and connections that do nothing.
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Asking twice.
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 

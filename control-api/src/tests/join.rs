@@ -1,3 +1,5 @@
+//! How boxes join, and how relays introduce themselves.
+
 use chrono::TimeDelta;
 use postern_protocol::grant::GrantVerifier;
 use postern_protocol::wire::{Certificate, Membership};

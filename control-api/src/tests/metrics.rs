@@ -1,3 +1,5 @@
+//! The numbers.
+
 use chrono::TimeDelta;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Serving with and without a certificate.
+
 use std::sync::Arc;
 use std::time::Duration;
 

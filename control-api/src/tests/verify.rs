@@ -1,3 +1,5 @@
+//! Verdicts in advance.
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! The audit.
+
 use serde_json::{Value, json};
 
 use super::Api;

@@ -1,3 +1,5 @@
+//! Waiting until an access works.
+
 use postern_protocol::api::FeedLine;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! What may be asked for, by table.
+
 use axum::response::IntoResponse;
 use postern_protocol::id::DeviceId;
 use postern_protocol::wire::{BoxFacts, Service};
