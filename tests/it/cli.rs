@@ -74,20 +74,16 @@ async fn verify_answers_with_its_exit_status() {
     let (_stack, person, _box42) = person_with_a_box().await;
     person.postern(&["access", "add", "box42"]).await.success();
     let key = format!("{}.pub", person.key().path().display());
-    let verify = |from| ["verify", "box42", "--from", from, "--key", key.as_str()].map(str::to_owned);
-    let ask = async |from: &str| {
-        let words = verify(from);
-        person.postern(&words.each_ref().map(String::as_str)).await
+    let ask = async |from: &str, format: &[&str]| {
+        let words = ["verify", "box42", "--from", from, "--key", &key];
+        person.postern(&[&words, format].concat()).await
     };
 
-    let allowed = ask("127.0.0.1").await;
+    let allowed = ask("127.0.0.1", &[]).await;
     assert!(allowed.code == 0 && allowed.stdout.starts_with("allow"), "{allowed:?}");
-    let denied = ask("192.0.2.1").await;
+    let denied = ask("192.0.2.1", &[]).await;
     assert!(denied.code == 1 && denied.stdout.contains("address not allowed: 192.0.2.1"), "{denied:?}");
-    let words = verify("192.0.2.1");
-    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
-    words.push("--json");
-    let answer = person.postern(&words).await;
+    let answer = ask("192.0.2.1", &["--json"]).await;
     assert_eq!(
         serde_json::from_str::<VerifyAnswer>(&answer.stdout).expect("JSON").code,
         "address_not_allowed"
