@@ -1,0 +1,269 @@
+//! `postern access`: who may come in, where, from where, until when.
+
+use chrono::{DateTime, Utc};
+use clap::{ArgGroup, Args, Subcommand};
+use postern_protocol::api::{Access, AccessStatus, EditAccess};
+use postern_protocol::connection::Form;
+use postern_protocol::id::{AccessId, DeviceName};
+
+use crate::api::{Api, Query};
+use crate::args::Session;
+use crate::device::{MOST, known};
+use crate::failure::{Answer, Failure, Outcome};
+use crate::identity;
+use crate::moments::{full, seen_from};
+use crate::output::{Listed, details, note, print, table};
+
+mod add;
+mod terms;
+
+pub(crate) use add::{Add, create, tell};
+pub(crate) use terms::Terms;
+
+/// `postern access …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessCommand {
+    /// Create an access, and print the command that uses it
+    Add(Add),
+    /// List the accesses that live
+    List(List),
+    /// Show an access, or print how to connect for one program
+    Show(Show),
+    /// Extend, shorten or change an access
+    Edit(Edit),
+    /// Delete accesses: they stop working at once, open connections included
+    Rm {
+        /// Their ids
+        #[arg(required = true, value_name = "ID")]
+        accesses: Vec<AccessId>,
+    },
+}
+
+/// `postern access list`
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those of this box, by name or id
+    #[arg(long, value_name = "BOX")]
+    device: Option<DeviceName>,
+    /// Only those with this status
+    #[arg(long, value_parser = ["pending", "active", "expired", "revoked"])]
+    status: Option<String>,
+    /// Those that have ended, too
+    #[arg(long, short, conflicts_with = "status")]
+    all: bool,
+}
+
+/// `postern access show`
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Its id
+    #[arg(value_name = "ID")]
+    access: AccessId,
+    /// Print only how to connect, for this program: openssh, config, known-hosts, putty, putty-unix,
+    /// plink, winscp, scp, sftp, rsync, ansible or vscode
+    #[arg(long = "for", value_name = "PROGRAM")]
+    form: Option<Form>,
+}
+
+/// `postern access edit`
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(Terms::ALL)))]
+pub(crate) struct Edit {
+    /// Its id
+    #[arg(value_name = "ID")]
+    access: AccessId,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+impl AccessCommand {
+    /// Does it.
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        match self {
+            Self::Add(add) => add.run(session).await,
+            Self::List(list) => list.run(session).await,
+            Self::Show(show) => show.run(session).await,
+            Self::Edit(edit) => edit.run(session).await,
+            Self::Rm { accesses } => remove(&session.api, &accesses).await,
+        }
+    }
+}
+
+impl List {
+    async fn run(self, session: &Session) -> Outcome {
+        let accesses = self.fetch(&session.api).await?;
+        let empty = "no such accesses; create one with: postern access add BOX";
+        session.output.list(&accesses, empty, |accesses| list(accesses, Utc::now()))?;
+        Ok(Answer::Yes)
+    }
+
+    async fn fetch(&self, api: &Api) -> Result<Listed<Access>, Failure> {
+        let statuses = match (&self.status, self.all) {
+            (Some(status), _) => vec![Some(status.as_str())],
+            (None, true) => vec![None],
+            (None, false) => LIVE.map(Some).to_vec(),
+        };
+        let mut all = Listed::default();
+        for status in statuses {
+            let listed = fetch(api, self.device.as_ref(), status).await?;
+            all.items.extend(listed.items);
+            all.page.items.extend(listed.page.items);
+            all.page.next = listed.page.next;
+        }
+        Ok(all)
+    }
+}
+
+/// The status of accesses that may still let somebody in.
+const LIVE: [&str; 2] = ["active", "pending"];
+
+/// The accesses with one status, the newest first; of one box or of all.
+async fn fetch(
+    api: &Api,
+    device: Option<&DeviceName>,
+    status: Option<&str>,
+) -> Result<Listed<Access>, Failure> {
+    let mut query = Query::new();
+    query.extend(device.map(|device| ("device", device.to_string())));
+    query.extend(status.map(|status| ("status", status.to_owned())));
+    let listed = api.list(&["accesses"], &query, MOST).await;
+    match device {
+        Some(device) => known(api, device, listed).await,
+        None => listed,
+    }
+}
+
+/// The accesses that may let somebody in, those that work now first.
+pub(crate) async fn live(api: &Api, device: Option<&DeviceName>) -> Result<Vec<Access>, Failure> {
+    let mut all = Vec::new();
+    for status in LIVE {
+        all.extend(fetch(api, device, Some(status)).await?.items);
+    }
+    Ok(all)
+}
+
+impl Show {
+    async fn run(self, session: &Session) -> Outcome {
+        let id = self.access.to_string();
+        let shown = session.api.show::<Access>(&["accesses", &id]).await?;
+        match self.form {
+            Some(form) => print(rendered(&shown.value, form)?.trim_end_matches('\n'))?,
+            None => session.output.reply(&shown, |access| describe(access, Utc::now()))?,
+        }
+        Ok(Answer::Yes)
+    }
+}
+
+/// How one program connects: the API says it in every form, from one place in code.
+fn rendered(access: &Access, form: Form) -> Result<&str, Failure> {
+    let Some(connection) = &access.connection else { return Err(no_way(access)) };
+    let text = connection.forms.get(form.as_str());
+    text.map(String::as_str).ok_or_else(|| {
+        Failure::Unreachable(format!("the control API does not know the form {form}; it may be older"))
+    })
+}
+
+/// Why there is no command.
+pub(crate) fn no_way(access: &Access) -> Failure {
+    let why = match access.exposed_port {
+        22 => "no relay has started yet; see: postern relays".to_owned(),
+        port => format!("it leads to port {port}, which is not reached with ssh"),
+    };
+    Failure::NotFound(format!("access {} has no ssh command: {why}", access.id))
+}
+
+impl Edit {
+    async fn run(self, session: &Session) -> Outcome {
+        let key = match &self.terms.key {
+            Some(key) => Some(identity::named(key, &session.places).await?.line()),
+            None => None,
+        };
+        let id = self.access.to_string();
+        let Terms { lasts, until, from, allow_any, login, note, .. } = self.terms;
+        let change = EditAccess {
+            allowed_ips: (!from.is_empty()).then_some(from),
+            allow_any,
+            expires_at: until,
+            expires_in: lasts,
+            public_key: key,
+            login,
+            note,
+        };
+        let changed = session.api.change::<Access>(&["accesses", &id], &change).await?;
+        session.output.reply(&changed, |access| describe(access, Utc::now()))?;
+        Ok(Answer::Yes)
+    }
+}
+
+async fn remove(api: &Api, accesses: &[AccessId]) -> Outcome {
+    for access in accesses {
+        api.delete(&["accesses", access.as_str()]).await.map_err(|failure| match failure.code() {
+            Some("access_not_found") => Failure::NotFound(format!("there is no access {access}")),
+            _ => failure,
+        })?;
+        note(&format!("{access} lets nobody in any more"));
+    }
+    Ok(Answer::Yes)
+}
+
+fn list(accesses: &[Access], now: DateTime<Utc>) -> String {
+    let row = |access: &Access| {
+        [
+            access.id.to_string(),
+            access.device_name.to_string(),
+            access.exposed_port.to_string(),
+            access.login.to_string(),
+            access.allowed_ips.join(", "),
+            status(access.status).to_owned(),
+            seen_from(now, access.expires_at),
+            access.note.clone(),
+        ]
+    };
+    let rows: Vec<_> = accesses.iter().map(row).collect();
+    table(["ID", "BOX", "PORT", "LOGIN", "FROM", "STATUS", "ENDS", "NOTE"], &rows)
+}
+
+fn status(status: AccessStatus) -> &'static str {
+    match status {
+        AccessStatus::Pending => "pending",
+        AccessStatus::Active => "active",
+        AccessStatus::Expired => "expired",
+        AccessStatus::Revoked => "revoked",
+    }
+}
+
+fn describe(access: &Access, now: DateTime<Utc>) -> String {
+    let key = access.public_key.as_ref();
+    let connection = access.connection.as_ref();
+    let fingerprints = |of_gate: bool| {
+        let fingerprints = &connection?.fingerprints;
+        let keys = if of_gate { &fingerprints.gate } else { &fingerprints.device };
+        let keys: Vec<&str> = keys.iter().map(|key| key.fingerprint.as_str()).collect();
+        (!keys.is_empty()).then(|| keys.join("\n"))
+    };
+    details(
+        &format!("{}: {}, {}", access.id, status(access.status), access.status_reason),
+        &[
+            ("box", Some(format!("{}, port {}", access.device_name, access.exposed_port))),
+            ("login", Some(access.login.to_string())),
+            ("from", Some(access.allowed_ips.join("\n"))),
+            ("ends", Some(format!("{} ({})", full(access.expires_at), seen_from(now, access.expires_at)))),
+            (
+                "key",
+                key.map(|key| {
+                    format!("{} {} {}", key.r#type, key.fingerprint, key.comment).trim_end().to_owned()
+                }),
+            ),
+            ("warning", key.and_then(|key| key.warning.clone())),
+            ("note", Some(access.note.clone()).filter(|note| !note.is_empty())),
+            ("created", Some(full(access.created_at))),
+            ("since", Some(full(access.status_since))),
+            ("gate's keys", fingerprints(true)),
+            ("box's keys", fingerprints(false)),
+            ("command", connection.map(|connection| connection.command.clone())),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! `postern relays`: where visitors and boxes meet.
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use postern_protocol::api::Relay;
+
+use crate::args::Session;
+use crate::failure::{Answer, Outcome};
+use crate::moments::seen_from;
+use crate::output::table;
+
+/// `postern relays`
+#[derive(Debug, Args)]
+pub(crate) struct RelaysCommand {}
+
+impl RelaysCommand {
+    /// Lists them.
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let relays = session.api.list_whole::<Relay>(&["relays"]).await?;
+        let empty = "no relays yet; register one where the control API runs: postern-api relay add relay-1";
+        session.output.list(&relays, empty, |relays| list(relays, Utc::now()))?;
+        Ok(Answer::Yes)
+    }
+}
+
+fn list(relays: &[Relay], now: DateTime<Utc>) -> String {
+    let row = |relay: &Relay| {
+        [
+            relay.name.clone(),
+            standing(relay, now),
+            relay.gate.as_ref().map_or_else(String::new, |gate| format!("{} port {}", gate.host, gate.port)),
+            relay.boxes.to_string(),
+            rules(relay),
+            relay.version.clone().unwrap_or_default(),
+            relay.id.to_string(),
+        ]
+    };
+    let rows: Vec<_> = relays.iter().map(row).collect();
+    table(["NAME", "STATUS", "SSH GATE", "BOXES", "RULES IN FORCE", "VERSION", "ID"], &rows)
+}
+
+fn standing(relay: &Relay, now: DateTime<Utc>) -> String {
+    match (relay.connected, relay.last_seen) {
+        (true, _) => "connected".to_owned(),
+        (false, Some(seen)) => format!("away, last seen {}", seen_from(now, seen)),
+        (false, None) => "has never started".to_owned(),
+    }
+}
+
+fn rules(relay: &Relay) -> String {
+    match relay.revision.saturating_sub(relay.revision_in_force) {
+        0 => format!("newest ({})", relay.revision),
+        behind => format!("{behind} behind ({} of {})", relay.revision_in_force, relay.revision),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_that_lags_is_seen_to() {
+        let text = r#"{"id":"k7f2q5xwab","name":"relay-1","created_at":"2023-11-14T22:00:00Z","connected":false,
+            "last_seen":"2023-11-14T22:13:00Z","revision_in_force":7,"revision":9,"boxes":2,
+            "gate":{"host":"2001:db8::1","port":2222,"host_keys":[]}}"#;
+        let relay: Relay = serde_json::from_str(text).unwrap();
+        let shown = list(&[relay], DateTime::from_timestamp(1_700_000_000, 0).unwrap());
+        for part in ["away, last seen 20 s ago", "2001:db8::1 port 2222", "2 behind (7 of 9)"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+    }
+}
