@@ -197,10 +197,53 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     fn address(number: u32) -> IpAddr {
         IpAddr::V4(number.into())
+    }
+
+    fn nobody() -> SocketAddr {
+        SocketAddr::new(address(1), 1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_is_asked_ends() {
+        let (theirs, mut ours) = tokio::io::duplex(64);
+        let began = tokio::time::Instant::now();
+        ours.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        requests(theirs, nobody(), Router::new(), CancellationToken::new()).await;
+        assert!(began.elapsed() >= HEAD_TIME && began.elapsed() < 2 * HEAD_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_that_does_not_begin_ends() {
+        let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let (certificate, key) = (temp.path().join("cert.pem"), temp.path().join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let tls = acceptor(&Tls { certificate, key }).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let began = tokio::time::Instant::now();
+        connection(stream, peer, Some(tls), Router::new(), CancellationToken::new()).await;
+        assert!(began.elapsed() >= HANDSHAKE_TIME);
+        drop(silent);
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_refused() {
+        let (theirs, mut ours) = tokio::io::duplex(64 * 1024);
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD));
+        ours.write_all(head.as_bytes()).await.unwrap();
+        requests(theirs, nobody(), Router::new(), CancellationToken::new()).await;
+        let mut answer = String::new();
+        ours.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
 
     #[test]

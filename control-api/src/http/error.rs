@@ -191,3 +191,38 @@ pub(super) async fn catch_panics(request: Request, next: Next) -> Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_request_with_an_answer_that_says_nothing_of_it() {
+        async fn broken() -> &'static str {
+            panic!("a secret")
+        }
+        let router: Router = Router::new().route("/", get(broken)).layer(from_fn(catch_panics));
+        for _ in 0..2 {
+            let response = router.clone().oneshot(Request::new(Body::empty())).await.unwrap();
+            assert_eq!(response.status(), 500);
+            let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+            let problem: Problem = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem.code, "internal");
+            assert!(!problem.detail.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_and_a_sentence_is_bounded() {
+        let codes: std::collections::HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+        let problem = ApiError::new(Code::InvalidRequest, "é".repeat(MAX_DETAIL + 1)).problem();
+        assert_eq!(problem.detail.chars().count(), MAX_DETAIL);
+    }
+}

@@ -130,3 +130,45 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn request(kind: &str, body: Body) -> Request {
+        Request::builder().header(header::CONTENT_TYPE, kind).body(body).unwrap()
+    }
+
+    async fn code(request: Request) -> Code {
+        Json::<Value, 16>::from_request(request, &()).await.unwrap_err().told().0
+    }
+
+    #[tokio::test]
+    async fn a_body_is_json_of_a_bounded_size() {
+        let json = "application/json";
+        let fits =
+            Json::<Value, 16>::from_request(request(json, Body::from("\"12345678901234\"")), &()).await;
+        assert!(fits.is_ok());
+        assert_eq!(code(request(json, Body::from("\"123456789012345\""))).await, Code::BodyTooLarge);
+        assert_eq!(code(request(json, Body::from("{"))).await, Code::InvalidJson);
+        assert_eq!(code(request("text/json5", Body::from("1"))).await, Code::UnsupportedMediaType);
+        assert_eq!(code(Request::new(Body::from("1"))).await, Code::UnsupportedMediaType);
+        assert!(
+            Json::<Value>::from_request(request("application/merge-patch+json", Body::from("1")), &())
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_coming_is_not_waited_for() {
+        let first = stream::iter([Ok::<_, Infallible>("{")]);
+        let body = Body::from_stream(first.chain(stream::pending()));
+        assert_eq!(code(request("application/json", body)).await, Code::BodyTimeout);
+    }
+}

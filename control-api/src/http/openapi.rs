@@ -70,11 +70,12 @@ impl Document {
     pub(super) fn complete(document: utoipa::openapi::OpenApi) -> Self {
         let mut document = serde_json::to_value(document).expect("an OpenAPI document is JSON");
         document["components"]["securitySchemes"] = schemes();
+        document["components"]["responses"]["Problem"] = problem();
         let mut parameters = HashMap::new();
         for (path, method, operation) in operations(&mut document) {
             operation["security"] = security(operation);
             operation["operationId"] = operation_id(operation);
-            operation["responses"]["default"] = problem();
+            operation["responses"]["default"] = json!({ "$ref": "#/components/responses/Problem" });
             let named = operation["parameters"].as_array().into_iter().flatten();
             let of_query = named.filter(|parameter| parameter["in"] == "query");
             let names = of_query.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned));

@@ -5,24 +5,16 @@ use postern_protocol::access::Networks;
 use postern_protocol::grant::MAX_GRANTS;
 use postern_protocol::id::{AccessId, DeviceId, Login};
 use postern_protocol::ssh_key::PublicKey;
-use sqlx::Row as _;
 
 use super::devices::{device, device_columns, presence_after, presence_before};
 use super::idempotency::Recalled;
-use super::{Account, Paging, Query, Row, StoreError, Tx, row};
+use super::{Account, Paging, Query, StoreError, Tx, row};
 use crate::once::Once;
 use crate::record::{AccessRecord, DeviceRecord, PRESENCE_LEASE};
 
-/// The columns of an access.
-macro_rules! access_columns {
-    () => {
-        "a.id AS a_id, a.device AS a_device, a.port AS a_port, a.allowed AS a_allowed, a.key AS a_key,
-         a.key_comment AS a_key_comment, a.login AS a_login, a.note AS a_note,
-         a.created_at AS a_created_at, a.expires_at AS a_expires_at, a.revoked_at AS a_revoked_at,
-         a.revised_at AS a_revised_at, a.revision AS a_revision"
-    };
-}
-pub(super) use access_columns;
+mod rows;
+
+pub(super) use rows::{access, access_columns};
 
 /// Which accesses to list.
 #[derive(Debug, Clone, Copy, Default)]
@@ -250,51 +242,6 @@ impl Account {
         let live = query.fetch_optional(tx.db()).await?;
         Ok(live.map(|live| usize::try_from(live).unwrap_or(usize::MAX)))
     }
-
-    async fn insert_access(&self, tx: &mut Tx, access: &AccessRecord) -> Result<(), StoreError> {
-        let insert =
-            "INSERT INTO accesses (id, account, device, port, allowed, key, key_comment, login, note,
-                      created_at, expires_at, revised_at, revision)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-        sqlx::query(insert)
-            .bind(access.id.as_str())
-            .bind(self.id.as_str())
-            .bind(access.device.as_str())
-            .bind(i64::from(access.port))
-            .bind(row::to_json(&access.allowed))
-            .bind(row::shown(access.key.as_ref()))
-            .bind(&access.key_comment)
-            .bind(access.login.as_str())
-            .bind(&access.note)
-            .bind(row::millis(access.created_at))
-            .bind(row::millis(access.expires_at))
-            .bind(row::millis(access.revised_at))
-            .bind(row::signed(access.revision))
-            .execute(tx.db())
-            .await?;
-        Ok(())
-    }
-
-    async fn update_access(&self, tx: &mut Tx, access: &AccessRecord) -> Result<(), StoreError> {
-        let update = "UPDATE accesses SET allowed = $3, key = $4, key_comment = $5, login = $6, note = $7,
-                      expires_at = $8, revoked_at = $9, revised_at = $10, revision = $11
-                      WHERE account = $1 AND id = $2";
-        sqlx::query(update)
-            .bind(self.id.as_str())
-            .bind(access.id.as_str())
-            .bind(row::to_json(&access.allowed))
-            .bind(row::shown(access.key.as_ref()))
-            .bind(&access.key_comment)
-            .bind(access.login.as_str())
-            .bind(&access.note)
-            .bind(row::millis(access.expires_at))
-            .bind(access.revoked_at.map(row::millis))
-            .bind(row::millis(access.revised_at))
-            .bind(row::signed(access.revision))
-            .execute(tx.db())
-            .await?;
-        Ok(())
-    }
 }
 
 impl Tx {
@@ -348,36 +295,5 @@ impl AccessRecord {
             && self.expires_at == other.expires_at
             && self.key == other.key
             && self.login == other.login
-    }
-}
-
-/// An access from a row with [`access_columns`].
-pub(super) fn access(found: &Row) -> Result<AccessRecord, StoreError> {
-    let key: Option<KeyText> = row::maybe_text(found, "a_key")?;
-    Ok(AccessRecord {
-        id: row::text(found, "a_id")?,
-        device: row::text(found, "a_device")?,
-        port: row::port(found, "a_port")?,
-        allowed: row::json(found, "a_allowed")?,
-        key: key.map(|key| key.0),
-        key_comment: found.try_get("a_key_comment")?,
-        login: row::text(found, "a_login")?,
-        note: found.try_get("a_note")?,
-        created_at: row::time(found, "a_created_at")?,
-        expires_at: row::time(found, "a_expires_at")?,
-        revoked_at: row::maybe_time(found, "a_revoked_at")?,
-        revised_at: row::time(found, "a_revised_at")?,
-        revision: row::count(found, "a_revision")?,
-    })
-}
-
-/// A key from its OpenSSH line.
-struct KeyText(PublicKey);
-
-impl std::str::FromStr for KeyText {
-    type Err = postern_protocol::ssh_key::Unusable;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        PublicKey::parse(text).map(|pasted| Self(pasted.key))
     }
 }

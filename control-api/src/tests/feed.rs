@@ -176,3 +176,14 @@ async fn what_another_process_changed_is_told_too() {
     store.own_account().delete_device(device.parse().unwrap(), api.clock.now()).await.unwrap();
     assert_eq!(feed.commit().await.0, [format!("gone {device}")]);
 }
+
+#[tokio::test]
+async fn more_boxes_than_one_piece_holds_are_one_picture_all_the_same() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    for number in 0..150 {
+        api.device(&format!("box{number}")).await;
+    }
+    let (lines, _) = relay.feed().await.commit().await;
+    assert_eq!(lines.len(), 151);
+}

@@ -5,13 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use data_encoding::BASE64;
-use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
-use postern_protocol::api::FeedLine;
-use postern_protocol::grant::{GrantVerifier, Grants};
 use postern_protocol::secret::Secret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,6 +23,10 @@ use crate::{admin, bind_at};
 /// A public key that opens accesses.
 pub(super) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJbeKqVn1gKLBdvnCCwLGcyXSbLu4MaXGaFBmLdpXJTN me@laptop";
+
+mod relay;
+
+pub(super) use relay::{FeedReader, Relay, csr, facts, hello, join_token, seen};
 
 /// Nothing here takes as long; what does has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -193,16 +193,6 @@ impl Api {
     }
 }
 
-/// What a relay says when it has started.
-pub(super) fn hello(name: &str) -> Value {
-    json!({
-        "version": "1.2.3",
-        "gate": { "host": format!("{name}.example.com"), "port": 2222, "host_keys": [
-            { "key": KEY.rsplit_once(' ').unwrap().0, "fingerprint": "SHA256:never-believed" }] },
-        "agents": format!("{name}.example.com:4433"),
-    })
-}
-
 impl Answer {
     async fn of(response: axum::http::Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
@@ -244,127 +234,4 @@ async fn send(to: SocketAddr, request: Request<Body>) -> axum::http::Response<Bo
     tokio::spawn(connection);
     let response = tokio::time::timeout(PATIENCE, sender.send_request(request)).await;
     response.expect("an answer in time").expect("an answer").map(Body::new)
-}
-
-/// A relay, speaking as relays do.
-pub(super) struct Relay<'a> {
-    api: &'a Api,
-    pub(super) id: String,
-    pub(super) token: Secret,
-}
-
-impl Relay<'_> {
-    pub(super) async fn post(&self, what: &str, body: Value) -> Answer {
-        let bearer = format!("Bearer {}", self.token.reveal());
-        let path = format!("/v1/relay/{what}");
-        self.api.raw("POST", &path, Some(body.to_string()), &[("authorization", &bearer)]).await
-    }
-
-    /// Opens the feed.
-    pub(super) async fn feed(&self) -> FeedReader {
-        let request = Request::get("/v1/relay/feed")
-            .header(header::HOST, "api")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()));
-        let response = send(self.api.address, request.body(Body::empty()).unwrap()).await;
-        assert_eq!(response.status(), 200);
-        let verifier = self.api.app.signer.verifier();
-        FeedReader { body: response.into_body().into_data_stream(), rest: Vec::new(), verifier }
-    }
-
-    /// Reports the rules in force and one box.
-    pub(super) async fn report(&self, in_force: u64, device: &str, holding: u64) {
-        self.report_all(in_force, true, json!([seen(device, holding)])).await;
-    }
-
-    pub(super) async fn report_all(&self, in_force: u64, complete: bool, boxes: Value) {
-        let report = json!({ "in_force": in_force, "complete": complete, "boxes": boxes });
-        let answer = self.post("presence", report).await;
-        assert_eq!(answer.status, 204, "{}", answer.text);
-    }
-
-    /// A box joins through this relay with a token and a new key; the key and the answer.
-    pub(super) async fn join(&self, token: &Secret) -> (rcgen::KeyPair, Answer) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let answer = self.join_with(token, &key).await;
-        (key, answer)
-    }
-
-    pub(super) async fn join_with(&self, token: &Secret, key: &rcgen::KeyPair) -> Answer {
-        self.post("join", json!({ "token": token.reveal(), "csr": csr(key), "facts": facts() })).await
-    }
-}
-
-/// A box, as its relay reports it.
-pub(super) fn seen(device: &str, holding: u64) -> Value {
-    json!({ "device": device, "online": true, "since": "2026-01-01T00:00:00Z", "address": "192.0.2.7:5000", "holding": holding })
-}
-
-/// What a box says of itself.
-pub(super) fn facts() -> Value {
-    json!({
-        "agent_version": "1.0", "hostname": "box42.lan", "platform": "linux/aarch64",
-        "ssh": { "kind": "system", "version": "OpenSSH_9.2p1", "port": 22,
-                 "host_keys": [KEY.rsplit_once(' ').unwrap().0] },
-        "services": [], "default_login": "root", "paused": false,
-    })
-}
-
-/// A signing request for a key, as it travels.
-pub(super) fn csr(key: &rcgen::KeyPair) -> String {
-    BASE64.encode(rcgen::CertificateParams::default().serialize_request(key).unwrap().der())
-}
-
-/// The token in a join string.
-pub(super) fn join_token(answer: &Answer) -> Secret {
-    let string =
-        answer.json["join"]["string"].as_str().unwrap_or_else(|| panic!("no join in {}", answer.text));
-    string.parse::<postern_protocol::join::JoinString>().unwrap().token
-}
-
-/// A feed, read line by line.
-pub(super) struct FeedReader {
-    body: BodyDataStream,
-    rest: Vec<u8>,
-    verifier: GrantVerifier,
-}
-
-impl FeedReader {
-    /// The next line; nothing when the feed has ended.
-    pub(super) async fn line(&mut self) -> Option<FeedLine> {
-        loop {
-            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).unwrap());
-            }
-            let piece = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("the feed speaks")?;
-            self.rest.extend(piece.ok()?);
-        }
-    }
-
-    /// The lines up to the next commit, shortened for comparing, without heartbeats, and its revision.
-    pub(super) async fn commit(&mut self) -> (Vec<String>, u64) {
-        let mut lines = Vec::new();
-        loop {
-            match self.line().await.expect("the feed goes on") {
-                FeedLine::Heartbeat => {}
-                FeedLine::Commit { revision } => return (lines, revision),
-                FeedLine::Snapshot => lines.push("snapshot".to_owned()),
-                FeedLine::Gone { device } => lines.push(format!("gone {device}")),
-                FeedLine::Box { device, grants, .. } => {
-                    let grants = grants.verify(&self.verifier).expect("the API's signature");
-                    assert_eq!(grants.device, device);
-                    lines.push(format!("box {}", grants.name));
-                }
-            }
-        }
-    }
-
-    /// The document of the next box, and its key.
-    pub(super) async fn grants(&mut self) -> (Grants, Option<String>) {
-        loop {
-            if let FeedLine::Box { grants, key, .. } = self.line().await.expect("the feed goes on") {
-                return (grants.verify(&self.verifier).unwrap(), key);
-            }
-        }
-    }
 }

@@ -134,9 +134,28 @@ async fn a_gate_that_could_break_a_command_is_refused() {
         hello[field] = value;
         assert_eq!(relay.post("hello", hello).await.problem(), "invalid_gate");
     }
+    let mut hello = super::harness::hello("relay-1");
+    hello["gate"]["host_keys"] = json!(vec![hello["gate"]["host_keys"][0].clone(); 9]);
+    assert_eq!(relay.post("hello", hello).await.problem(), "invalid_gate");
     for agents in ["[2001:db8::1]:4433", "192.0.2.1:1", "relay_1.example.com:443"] {
         let mut hello = super::harness::hello("relay-1");
         hello["agents"] = json!(agents);
         assert_eq!(relay.post("hello", hello).await.status, 200, "{agents}");
     }
+}
+
+#[tokio::test]
+async fn a_join_string_names_the_relays_that_are_there_first_and_not_too_many() {
+    let api = Api::start().await;
+    for number in 0..9 {
+        api.relay(&format!("relay-{number}")).await;
+    }
+    let there = api.relay("relay-x").await;
+    let _feed = there.feed().await;
+    let created = api.post("/v1/devices", json!({ "name": "box42" })).await;
+    let string: postern_protocol::join::JoinString =
+        created.json["join"]["string"].as_str().unwrap().parse().unwrap();
+    assert_eq!(string.relays.len(), 8);
+    assert_eq!(string.relays[0], "relay-x.example.com:4433");
+    assert_eq!(string.authority, api.app.authority.fingerprint());
 }
