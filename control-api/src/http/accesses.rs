@@ -1,7 +1,6 @@
 //! Accesses.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -11,6 +10,7 @@ use postern_protocol::api::{Access, AccessStatus, CreateAccess, Created, EditAcc
 use postern_protocol::grant::MAX_GRANTS;
 use postern_protocol::id::AccessId;
 use serde::Deserialize;
+use tokio::time::Instant;
 use tracing::info;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;

@@ -1,10 +1,9 @@
 //! Waiting for a rule to be in force, and saying how far it has come.
 
-use std::time::Instant;
-
-use postern_protocol::api::{AccessStatus, Created, Progress};
+use chrono::{DateTime, Utc};
+use postern_protocol::api::{Created, Progress};
 use postern_protocol::id::AccessId;
-use tokio::time::{Duration, sleep_until, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::{not_found, view};
 use crate::http::App;
@@ -23,10 +22,11 @@ pub(super) async fn until_active(
     id: AccessId,
     started: Instant,
 ) -> Result<Created, ApiError> {
-    let deadline = tokio::time::Instant::now() + app.patience;
+    let deadline = Instant::now() + app.patience;
     let (mut presence, mut signed) = (app.store.presence_bell(), app.signed.subscribe());
     let mut journey = Journey { started, progress: Vec::new() };
     loop {
+        // Before looking, so that what rings meanwhile makes it look again.
         presence.mark_unchanged();
         signed.mark_unchanged();
         let now = app.clock.now();
@@ -34,25 +34,17 @@ pub(super) async fn until_active(
         let relays = app.store.relays().await?;
         journey.note(&access, &device, &relays, *signed.borrow(), now);
         let standing = Standing::of(&access, &device, &relays, now);
-        let worth_waiting = matches!(&standing, Standing::Pending(obstacle) if obstacle.passes());
-        if !worth_waiting || tokio::time::Instant::now() >= deadline || app.stop.is_cancelled() {
+        let worth_waiting = matches!(standing, Standing::Pending(obstacle) if obstacle.passes());
+        if !worth_waiting || Instant::now() >= deadline || app.stop.is_cancelled() {
             let access = view(&access, &device, &relays, now);
-            debug_assert_eq!(
-                access.status == AccessStatus::Active,
-                matches!(standing, Standing::Active { .. })
-            );
             return Ok(Created { access, progress: journey.progress });
         }
-        let again = deadline.min(tokio::time::Instant::now() + LOOK_AGAIN);
-        let _ = timeout_at(again, async {
-            tokio::select! {
-                _ = presence.changed() => {}
-                _ = signed.changed() => {}
-                () = app.stop.cancelled() => {}
-                () = sleep_until(deadline) => {}
-            }
-        })
-        .await;
+        tokio::select! {
+            _ = presence.changed() => {}
+            _ = signed.changed() => {}
+            () = app.stop.cancelled() => {}
+            () = sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)) => {}
+        }
     }
 }
 
@@ -69,7 +61,7 @@ impl Journey {
         device: &DeviceRecord,
         relays: &[RelayRecord],
         signed: u64,
-        now: chrono::DateTime<chrono::Utc>,
+        now: DateTime<Utc>,
     ) {
         let enforcing =
             relays.iter().filter(|relay| relay.is_connected(now) && relay.in_force >= access.revision);
