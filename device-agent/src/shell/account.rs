@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn an_account_expires_on_its_day_and_not_by_a_locked_password() {
         let shadow = "root:!*:19000:0:99999:7:::\nold:$y$x:19000:0:99999:7::100:\nodd\nbad:*:::::::\n";
-        for (name, day) in [("root", None), ("old", Some(100)), ("odd", None), ("bad", None), ("none", None)] {
+        for (name, day) in [("root", None), ("old", Some(100)), ("odd", None), ("bad", None), ("none", None)]
+        {
             assert_eq!(expiry(shadow, name), day, "{name}");
         }
     }

@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
 
 /// Up to this much waiting, a channel gets its whole window back.
-const EASY: usize = WINDOW as usize / 4;
+const EASY: u32 = WINDOW / 4;
 
 /// Beyond this, it trickles: the next credit would be less than a packet or two.
-const FULL: usize = WINDOW as usize - 64 * 1024;
+const FULL: u32 = WINDOW - 64 * 1024;
 
 /// The smallest window that russh can restore.
 const TRICKLE: u32 = 2;
@@ -89,7 +89,7 @@ impl Channels {
     pub(super) async fn data(&self, id: ChannelId, data: &[u8]) -> Result<(), Overrun> {
         let Some(inbound) = self.find(id) else { return Ok(()) };
         inbound.push(data)?;
-        if data.len() <= TRICKLE as usize && inbound.waiting() > FULL {
+        if data.len() <= TRICKLE as usize && inbound.waiting() > FULL as usize {
             let _ = timeout(NAP, inbound.taken.notified()).await;
         }
         Ok(())
@@ -125,10 +125,10 @@ impl Channels {
 }
 
 fn credit(fullest: usize) -> u32 {
-    match fullest {
-        0..=EASY => WINDOW,
-        ..=FULL => WINDOW - u32::try_from(fullest).expect("FULL is less than a window"),
-        _ => TRICKLE,
+    match u32::try_from(fullest) {
+        Ok(..=EASY) => WINDOW,
+        Ok(waiting) if waiting <= FULL => WINDOW - waiting,
+        Ok(_) | Err(_) => TRICKLE,
     }
 }
 

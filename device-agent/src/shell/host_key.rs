@@ -26,7 +26,8 @@ pub(super) fn load_or_make(state: &State) -> anyhow::Result<PrivateKey> {
 }
 
 fn make(state: &State) -> anyhow::Result<PrivateKey> {
-    let seed = generate::<[u8; 32]>(&SystemRandom::new()).map_err(|_| anyhow!("the system gives no randomness"))?;
+    let seed =
+        generate::<[u8; 32]>(&SystemRandom::new()).map_err(|_| anyhow!("the system gives no randomness"))?;
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed.expose()));
     let text = key.to_openssh(LineEnding::LF)?;
     state.write(FILE, text.as_bytes()).with_context(|| format!("writing {}", state.path(FILE).display()))?;

@@ -92,9 +92,8 @@ impl Preparing {
         if let Some(notice) = account.nologin() {
             return Err(notice.into());
         }
-        self.spawn(what, visit, account).map_err(|error| {
-            sentence(format_args!("cannot run {}: {error}", account.shell.display()))
-        })
+        self.spawn(what, visit, account)
+            .map_err(|error| sentence(format_args!("cannot run {}: {error}", account.shell.display())))
     }
 
     fn spawn(&self, what: What, visit: &Visit, account: &super::account::Account) -> io::Result<Running> {
@@ -148,7 +147,10 @@ async fn converse(program: &mut Program, ends: Ends, line: &Line) -> Result<(), 
     line.eof().await?;
     match signals::of_exit(status) {
         Some(signal) => line.exit_signal(signal, status.core_dumped()).await?,
-        None => line.exit_status(status.code().and_then(|code| code.try_into().ok()).unwrap_or(CANNOT_RUN)).await?,
+        None => {
+            line.exit_status(status.code().and_then(|code| code.try_into().ok()).unwrap_or(CANNOT_RUN))
+                .await?
+        }
     }
     line.close().await
 }

@@ -1,5 +1,8 @@
 //! What an SSH server needs of the kernel and no safe interface offers.
-#![expect(unsafe_code, reason = "this file alone: pre_exec, two ioctls that nix does not wrap, epoll on a terminal")]
+#![expect(
+    unsafe_code,
+    reason = "this file alone: pre_exec, two ioctls that nix does not wrap, epoll on a terminal"
+)]
 
 use std::ffi::CString;
 use std::io;
@@ -33,6 +36,7 @@ pub(super) struct Becoming {
 /// Has the child lead a session of its own, and be what it is told, before it becomes the program.
 pub(super) fn become_before_exec(command: &mut Command, becoming: Becoming) {
     let become_it = move || {
+        keep_only_standard_ends();
         setsid()?;
         if becoming.on_terminal {
             // SAFETY: an ioctl on an open descriptor, with an integer for an argument.
@@ -52,6 +56,15 @@ pub(super) fn become_before_exec(command: &mut Command, becoming: Becoming) {
     // SAFETY: the closure makes system calls only; it neither allocates nor locks, and what it uses
     // was made before the fork.
     unsafe { command.pre_exec(become_it) };
+}
+
+/// Has everything but the three standard descriptors closed at `exec`: what the agent opens is so by
+/// itself, what it was given by whoever started it may not be.
+fn keep_only_standard_ends() {
+    let (first, last) = (libc::STDERR_FILENO + 1, libc::c_uint::MAX);
+    // SAFETY: a system call with integers for arguments, which only marks descriptors. A kernel before
+    // 5.11 does not know it, and then nothing is lost that was there before.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
 /// Tells a terminal its size; who is in its foreground gets SIGWINCH.

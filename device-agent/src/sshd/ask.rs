@@ -100,7 +100,8 @@ async fn exchange<S>(stream: S, kind: &'static [Algorithm], witness: Witness) ->
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let kex: Vec<_> = kex::ALL_KEX_ALGORITHMS.iter().map(|name| **name).filter(|name| *name != kex::NONE).collect();
+    let kex: Vec<_> =
+        kex::ALL_KEX_ALGORITHMS.iter().map(|name| **name).filter(|name| *name != kex::NONE).collect();
     let preferred = Preferred { key: Cow::Borrowed(kind), kex: kex.into(), ..Preferred::DEFAULT };
     let config = Config { preferred, inactivity_timeout: Some(EXCHANGE_TIMEOUT), ..Config::default() };
     client::connect_stream(Arc::new(config), stream, witness).await.map(drop)

@@ -52,9 +52,9 @@ fn listening(configuration: &str) -> Vec<SocketAddr> {
 /// A server that listens everywhere is reached on the loopback.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
     };
     SocketAddr::new(ip, address.port())
 }
@@ -146,16 +146,25 @@ mod tests {
     }
 
     #[test]
+    fn words_are_told_apart_by_nothing_or_by_blanks() {
+        assert_eq!(words(b"dropbear\x00-p\x002022\x00"), ["dropbear", "-p", "2022"]);
+        assert_eq!(words(b"sshd: /usr/sbin/sshd -D"), ["sshd:", "/usr/sbin/sshd", "-D"]);
+        assert!(words(b"").is_empty());
+    }
+
+    #[test]
     fn a_dropbear_is_found_by_its_command_line() {
         for (line, places) in [
-            ("/usr/sbin/dropbear\0-F\0-P\0/var/run/d.pid\0-p\0192.168.8.1:22\0-p\0[fd00::1]:22\0",
-             Some(&["192.168.8.1:22", "[fd00::1]:22"][..])),
-            ("dropbear\0-p2022\0", Some(&["127.0.0.1:2022"])),
-            ("dropbear\0-p\0:2022\0", Some(&["127.0.0.1:2022"])),
-            ("dropbear\0-p\00.0.0.0:2022\0", Some(&["127.0.0.1:2022"])),
-            ("dropbear\0-R\0", Some(&["127.0.0.1:22"])),
-            ("dropbear\0-p\0nonsense\0", Some(&[])),
-            ("/bin/sh\0dropbear\0", None),
+            (
+                "/usr/sbin/dropbear -F -P /var/run/d.pid -p 192.168.8.1:22 -p [fd00::1]:22 ",
+                Some(&["192.168.8.1:22", "[fd00::1]:22"][..]),
+            ),
+            ("dropbear -p2022 ", Some(&["127.0.0.1:2022"])),
+            ("dropbear -p :2022 ", Some(&["127.0.0.1:2022"])),
+            ("dropbear -p 0.0.0.0:2022 ", Some(&["127.0.0.1:2022"])),
+            ("dropbear -R ", Some(&["127.0.0.1:22"])),
+            ("dropbear -p nonsense ", Some(&[])),
+            ("/bin/sh dropbear ", None),
             ("", None),
         ] {
             assert_eq!(dropbear(&words(line.as_bytes())), places.map(at), "{line:?}");
@@ -166,10 +175,10 @@ mod tests {
     fn a_listening_sshd_may_have_been_given_ports() {
         for (line, ports) in [
             ("sshd: /usr/sbin/sshd -D -p 2222 [listener] 0 of 10-100 startups", Some(vec![2222])),
-            ("/usr/sbin/sshd\0-p\02222\0-p2223\0", Some(vec![2222, 2223])),
+            ("/usr/sbin/sshd -p 2222 -p2223 ", Some(vec![2222, 2223])),
             ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", None),
             ("sshd: root@pts/0 -p 2222", None),
-            ("vim\0sshd\0", None),
+            ("vim sshd", None),
         ] {
             assert_eq!(sshd_ports(&words(line.as_bytes())), ports, "{line:?}");
         }

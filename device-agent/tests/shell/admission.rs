@@ -37,7 +37,9 @@ async fn nothing_but_a_key_is_asked_for() {
 
 #[tokio::test]
 async fn every_kind_of_key_that_openssh_makes_opens() {
-    for kind in [&["ed25519"][..], &["ecdsa", "-b256"], &["ecdsa", "-b384"], &["ecdsa", "-b521"], &["rsa", "-b2048"]] {
+    for kind in
+        [&["ed25519"][..], &["ecdsa", "-b256"], &["ecdsa", "-b384"], &["ecdsa", "-b521"], &["rsa", "-b2048"]]
+    {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("key");
         let mut keygen = std::process::Command::new("ssh-keygen");

@@ -1,8 +1,6 @@
 //! Nothing that a visit started is left running when its client is gone.
 
-use std::os::unix::process::ExitStatusExt;
-
-use crate::the_box::{TheBox, running, stdout, until};
+use crate::the_box::{TheBox, end_those_left, running, stdout, until};
 
 async fn killed_client_leaves_nothing(options: &[&str], command: &str, mark: &str) {
     let the_box = TheBox::start().await;
@@ -48,12 +46,7 @@ async fn what_is_left_behind_on_purpose_stays_when_the_visitor_leaves_properly()
     let output = the_box.run("nohup sleep 4717.5 >/dev/null 2>&1 & echo left").await;
     assert_eq!(stdout(&output), "left\n");
     the_box.deserted().await;
-    let left = running("4717.5");
-    assert_eq!(left.len(), 1, "{left:?}");
-    for pid in left.keys() {
-        let killed = std::process::Command::new("kill").arg(pid.to_string()).status().unwrap();
-        assert_eq!(killed.signal(), None);
-    }
+    assert_eq!(end_those_left("4717.5"), 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use postern_agent::shell::Settings;
 
-use crate::the_box::{TheBox, Client, noise, settings, stderr, stdout, succeeded, whoever_runs_this};
+use crate::the_box::{Client, TheBox, noise, settings, stderr, stdout, succeeded, whoever_runs_this};
 
 const SIZE: usize = 8 * 1024 * 1024 + 12_345;
 
@@ -35,7 +35,13 @@ async fn goes_and_comes_back_intact(the_box: &TheBox) {
     let sent = noise(SIZE);
     let (here, there, back) = (the_box.file("here", &sent), the_box.path("there"), the_box.path("back"));
     fs::set_permissions(&here, fs::Permissions::from_mode(0o640)).unwrap();
-    let batch = format!("put -p {} {}\nget -p {} {}\n", here.display(), there.display(), there.display(), back.display());
+    let batch = format!(
+        "put -p {} {}\nget -p {} {}\n",
+        here.display(),
+        there.display(),
+        there.display(),
+        back.display()
+    );
     succeeded(&the_box.sftp(&batch).await);
     assert!(fs::read(&there).unwrap() == sent && fs::read(&back).unwrap() == sent);
     let (here, back) = (fs::metadata(here).unwrap(), fs::metadata(back).unwrap());
@@ -67,7 +73,10 @@ async fn the_agents_own_server_does_what_people_ask_of_sftp() {
     let output = the_box.sftp(&batch).await;
     succeeded(&output);
     let said = stdout(&output);
-    assert!(said.contains("drwxr-xr-x") && said.contains("lrwxrwxrwx") && said.contains("-rw-------"), "{said}");
+    assert!(
+        said.contains("drwxr-xr-x") && said.contains("lrwxrwxrwx") && said.contains("-rw-------"),
+        "{said}"
+    );
     assert_eq!(fs::read_to_string(place.join("link")).unwrap(), "one");
     assert_eq!(fs::read_link(place.join("link")).unwrap(), PathBuf::from("new/b"));
     assert!(!place.join("hard").exists());
@@ -156,7 +165,8 @@ async fn psftp_puts_and_gets() {
     let key = postern_protocol::ssh_key::PublicKey::parse(known.split_once(' ').unwrap().1).unwrap().key;
     let sent = noise(SIZE);
     let (here, there, back) = (the_box.file("here", &sent), the_box.path("there"), the_box.path("back"));
-    let batch = format!("put {} {}\nget {} {}\n", here.display(), there.display(), there.display(), back.display());
+    let batch =
+        format!("put {} {}\nget {} {}\n", here.display(), there.display(), there.display(), back.display());
     let batch = the_box.file("batch", batch.as_bytes());
     let mut psftp = tokio::process::Command::new("psftp");
     psftp.args(["-batch", "-P", &the_box.port(), "-hostkey", &key.fingerprint(), "-i"]).arg(&ppk);

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Child;
 use tokio::time::timeout;
 
-use crate::the_box::{TheBox, PATIENCE, noise, stderr, stdout, until};
+use crate::the_box::{PATIENCE, TheBox, noise, stderr, stdout, until};
 
 /// Sends back what it gets, and its end when it gets that.
 async fn echo_server() -> SocketAddr {
@@ -93,7 +93,8 @@ async fn a_forwarded_port_can_be_taken_back() {
     until("the connection is shared", || the_box.path("control").exists()).await;
     let port = free_port().await;
     let forward = format!("{port}:{target}");
-    let ask = |what: &str| the_box.ssh().args(["-o", &control, "-O", what, "-R", &forward, &the_box.target()]);
+    let ask =
+        |what: &str| the_box.ssh().args(["-o", &control, "-O", what, "-R", &forward, &the_box.target()]);
     assert!(ask("forward").output().await.status.success());
     assert!(echoes(TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await);
     assert!(ask("cancel").output().await.status.success());

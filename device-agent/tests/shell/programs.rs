@@ -1,5 +1,7 @@
 //! Programs without a terminal: what they get, what they give, how they end.
 
+use std::process::Stdio;
+
 use tokio::io::AsyncWriteExt;
 
 use crate::the_box::{TheBox, noise, stderr, stdout, succeeded, until, whoever_runs_this};
@@ -124,6 +126,30 @@ async fn plink_runs_programs_too() {
     let mut plink = tokio::process::Command::new("plink");
     plink.args(["-batch", "-ssh", "-P", &the_box.port(), "-hostkey", &key.fingerprint(), "-i"]).arg(&ppk);
     let output = plink.args([&the_box.target(), "cat; echo err >&2; exit 7"]);
-    let output = output.stdin(std::process::Stdio::null()).output().await.unwrap();
+    let output = output.stdin(Stdio::null()).output().await.unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(7), "err\n".into()));
+}
+
+#[tokio::test]
+async fn dropbears_client_runs_programs_too() {
+    let the_box = TheBox::start().await;
+    let (key, own) = (the_box.path("key"), the_box.path("key.dropbear"));
+    let mut convert = std::process::Command::new("dropbearconvert");
+    let converted = convert.args(["openssh", "dropbear"]).arg(key).arg(&own).output().unwrap();
+    succeeded(&converted);
+    let mut dbclient = tokio::process::Command::new("dbclient");
+    // It trusts whatever it meets, because its known_hosts file is always the user's.
+    dbclient.args(["-y", "-y", "-p", &the_box.port(), "-i"]).arg(own).arg(the_box.target());
+    let mut client = dbclient.arg("cat; echo err >&2; exit 7").kill_on_drop(true);
+    client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = client.spawn().unwrap();
+    let sent = noise(1_000_000);
+    let mut stdin = running.stdin.take().unwrap();
+    let (output, ()) = tokio::join!(running.wait_with_output(), async {
+        stdin.write_all(&sent).await.unwrap();
+        drop(stdin);
+    });
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+    assert!(output.stdout == sent && stderr(&output).ends_with("err\n"), "{}", stderr(&output));
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::the_box::{TheBox, running, stdout, succeeded, until};
+use crate::the_box::{TheBox, end_those_left, running, stdout, succeeded, until};
 
 /// A tmux of its own, whose one window runs a client on a real terminal.
 struct Screen {
@@ -121,7 +121,8 @@ async fn a_login_shell_knows_that_it_is_one_and_has_a_terminal_of_its_own() {
 #[tokio::test]
 async fn the_end_of_a_program_on_a_terminal_is_told_like_any_other() {
     let the_box = TheBox::start().await;
-    let output = the_box.ssh().args(["-tt", &the_box.target(), "echo out; echo err >&2; exit 7"]).output().await;
+    let output =
+        the_box.ssh().args(["-tt", &the_box.target(), "echo out; echo err >&2; exit 7"]).output().await;
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(7), "out\r\nerr\r\n"));
 }
 
@@ -131,6 +132,7 @@ async fn a_background_job_that_keeps_the_terminal_does_not_keep_the_visitor() {
     let command = "bash -ic 'sleep 4720.5 & echo bye'";
     let output = the_box.ssh().args(["-tt", &the_box.target(), command]).output().await;
     assert!(stdout(&output).ends_with("bye\r\n"), "{}", stdout(&output));
+    assert_eq!(end_those_left("4720.5"), 1);
 }
 
 #[tokio::test]

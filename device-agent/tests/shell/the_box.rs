@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Pid, Uid, User};
 use postern_agent::shell::{Guest, Settings, Shell};
 use postern_protocol::access::Denial;
 use postern_protocol::id::AccessId;
@@ -56,7 +56,8 @@ impl TheBox {
         let home = tempfile::tempdir().unwrap();
         fs::copy(private, home.path().join("key")).unwrap();
         let public = fs::read_to_string(private.with_extension("pub")).unwrap();
-        Self::furnish(home, PublicKey::parse(&public).unwrap().key, &whoever_runs_this().name, settings()).await
+        Self::furnish(home, PublicKey::parse(&public).unwrap().key, &whoever_runs_this().name, settings())
+            .await
     }
 
     async fn furnish(home: TempDir, key: PublicKey, login: &str, settings: Settings) -> Self {
@@ -172,7 +173,10 @@ pub(crate) struct Client {
 
 impl Client {
     /// More words.
-    pub(crate) fn args<'a>(mut self, words: impl IntoIterator<Item = &'a (impl AsRef<std::ffi::OsStr> + ?Sized + 'a)>) -> Self {
+    pub(crate) fn args<'a>(
+        mut self,
+        words: impl IntoIterator<Item = &'a (impl AsRef<std::ffi::OsStr> + ?Sized + 'a)>,
+    ) -> Self {
         self.command.args(words);
         self
     }
@@ -264,4 +268,14 @@ pub(crate) fn running(word: &str) -> BTreeMap<u32, String> {
         }
     }
     found
+}
+
+/// Ends the processes with this word among their arguments, and tells how many there were.
+pub(crate) fn end_those_left(word: &str) -> usize {
+    let left = running(word);
+    for pid in left.keys() {
+        let pid = Pid::from_raw(i32::try_from(*pid).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    left.len()
 }

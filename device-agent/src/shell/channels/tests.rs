@@ -74,7 +74,7 @@ fn what_nobody_reads_is_dropped_and_does_not_wait() {
 async fn a_trickling_packet_is_held_up_until_the_reader_moves_on() {
     let channels = Channels::default();
     let inbound = Arc::new(Inbound::default());
-    inbound.push(&vec![0; FULL]).unwrap();
+    inbound.push(&vec![0; FULL as usize]).unwrap();
     channels.lock().insert(id(7), Arc::clone(&inbound));
     let begun = tokio::time::Instant::now();
     channels.data(id(7), &[1, 2]).await.unwrap();

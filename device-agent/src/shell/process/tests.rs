@@ -43,7 +43,9 @@ async fn a_program_is_its_user_with_all_groups_and_cannot_go_back() {
 
 #[tokio::test]
 async fn a_program_inherits_nothing_but_its_three_ends() {
-    if let Some(said) = says("ls -l /proc/$$/fd | grep -c -- '->'; env | cut -d= -f1 | sort | tr '\\n' ' '").await {
+    if let Some(said) =
+        says("ls -l /proc/$$/fd | grep -c -- '->'; env | cut -d= -f1 | sort | tr '\\n' ' '").await
+    {
         assert_eq!(said, "3\nPATH PWD ");
     }
 }

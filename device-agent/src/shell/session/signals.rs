@@ -58,7 +58,9 @@ mod tests {
         assert!(matches!(of_exit(ExitStatus::from_raw(9)), Some(Sig::KILL)));
         // 0x80: a core was dumped.
         assert!(matches!(of_exit(ExitStatus::from_raw(0x80 | 11)), Some(Sig::SEGV)));
-        assert!(matches!(of_exit(ExitStatus::from_raw(12)), Some(Sig::Custom(name)) if name == "USR2@openssh.com"));
+        assert!(
+            matches!(of_exit(ExitStatus::from_raw(12)), Some(Sig::Custom(name)) if name == "USR2@openssh.com")
+        );
         assert!(matches!(of_exit(ExitStatus::from_raw(40)), Some(Sig::Custom(_))));
     }
 

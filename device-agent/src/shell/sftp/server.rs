@@ -60,10 +60,11 @@ pub(super) struct Failed(StatusCode, String);
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        let code = match error.kind() {
-            io::ErrorKind::NotFound => StatusCode::NoSuchFile,
-            io::ErrorKind::PermissionDenied => StatusCode::PermissionDenied,
-            _ => StatusCode::Failure,
+        let is = |kind| error.kind() == kind;
+        let code = match () {
+            () if is(io::ErrorKind::NotFound) => StatusCode::NoSuchFile,
+            () if is(io::ErrorKind::PermissionDenied) => StatusCode::PermissionDenied,
+            () => StatusCode::Failure,
         };
         Self(code, error.to_string())
     }
@@ -164,13 +165,7 @@ impl Handler for Server {
         }
     }
 
-    async fn write(
-        &mut self,
-        id: u32,
-        handle: String,
-        offset: u64,
-        data: Vec<u8>,
-    ) -> Result<Status, Failed> {
+    async fn write(&mut self, id: u32, handle: String, offset: u64, data: Vec<u8>) -> Result<Status, Failed> {
         self.file(&handle)?.write_all_at(&data, offset)?;
         Ok(done(id))
     }

@@ -109,7 +109,10 @@ mod tests {
     fn a_terminal_takes_the_modes_of_the_clients() {
         let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).unwrap();
         let mut termios = tcgetattr(&terminal).unwrap();
-        apply(&mut termios, &[(1, 7), (2, 255), (53, 0), (38, 0), (36, 1), (72, 0), (90, 0), (91, 1), (129, 9)]);
+        apply(
+            &mut termios,
+            &[(1, 7), (2, 255), (53, 0), (38, 0), (36, 1), (72, 0), (90, 0), (91, 1), (129, 9)],
+        );
         assert_eq!(termios.control_chars[V::VINTR as usize], 7);
         assert_eq!(termios.control_chars[V::VQUIT as usize], libc::_POSIX_VDISABLE);
         assert!(!termios.local_flags.contains(L::ECHO));
