@@ -7,17 +7,19 @@
 //! bounded. Meanwhile other channels of the same connection receive slowly; what they send, and
 //! keystrokes, go on at full speed. A client that ignores its window loses the channel.
 
-use std::collections::{HashMap, VecDeque};
-use std::ops::Deref;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use russh::server::{Handle, Msg};
 use russh::{Channel, ChannelId, ChannelWriteHalf, Sig};
-use tokio::sync::Notify;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+
+mod inbound;
+
+pub(super) use inbound::Overrun;
+use inbound::{Inbound, Piece};
 
 /// A channel's window: 2 MiB carry 160 Mbit/s over a round trip of 100 ms, as OpenSSH's do.
 pub(super) const WINDOW: u32 = 2 * 1024 * 1024;
@@ -30,15 +32,6 @@ const FULL: u32 = WINDOW - 64 * 1024;
 
 /// The smallest window that russh can restore.
 const TRICKLE: u32 = 2;
-
-/// Credits take effect one late, so about twice the window can come; twice that is a client's fault.
-const MOST: usize = 4 * WINDOW as usize;
-
-/// Pieces below this size are gathered, so that a trickle of bytes does not cost an allocation each.
-const SMALL: usize = 4 * 1024;
-
-/// How large gathered pieces become.
-const GATHERED: usize = 16 * 1024;
 
 /// How long one trickling packet holds up the connection at most: 200 a second are few enough.
 const NAP: Duration = Duration::from_millis(5);
@@ -54,10 +47,6 @@ const STDERR: u32 = 1;
 pub(super) struct Channels {
     open: Mutex<HashMap<ChannelId, Arc<Inbound>>>,
 }
-
-/// A client that sent more than its window.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Overrun;
 
 impl Channels {
     /// Whether no more channels may be opened.
@@ -191,114 +180,6 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.channels.lock().remove(&self.out.id());
-    }
-}
-
-/// What came on one channel and has not been taken.
-#[derive(Default)]
-pub(super) struct Inbound {
-    queue: Mutex<Queue>,
-    arrived: Notify,
-    taken: Notify,
-    closed: CancellationToken,
-}
-
-#[derive(Default)]
-struct Queue {
-    pieces: VecDeque<BytesMut>,
-    /// Bytes in the pieces and in the hands of the reader.
-    waiting: usize,
-    ended: bool,
-    unwanted: bool,
-}
-
-impl Inbound {
-    fn push(&self, data: &[u8]) -> Result<(), Overrun> {
-        let mut queue = self.lock();
-        if queue.unwanted {
-            return Ok(());
-        }
-        if queue.waiting + data.len() > MOST {
-            return Err(Overrun);
-        }
-        queue.waiting += data.len();
-        match queue.pieces.back_mut() {
-            Some(last) if data.len() < SMALL && last.len() + data.len() <= GATHERED => {
-                last.extend_from_slice(data);
-            }
-            _ => queue.pieces.push_back(BytesMut::from(data)),
-        }
-        drop(queue);
-        self.arrived.notify_one();
-        Ok(())
-    }
-
-    fn end(&self) {
-        self.lock().ended = true;
-        self.arrived.notify_one();
-    }
-
-    fn refuse(&self) {
-        let mut queue = self.lock();
-        let dropped: usize = queue.pieces.drain(..).map(|piece| piece.len()).sum();
-        queue.waiting -= dropped;
-        queue.unwanted = true;
-        drop(queue);
-        self.taken.notify_one();
-    }
-
-    async fn next(self: &Arc<Self>) -> Option<Piece> {
-        loop {
-            match self.pop() {
-                Popped::Piece(bytes) => return Some(Piece { bytes, of: Arc::clone(self) }),
-                Popped::Ended => return None,
-                Popped::NothingYet => self.arrived.notified().await,
-            }
-        }
-    }
-
-    fn pop(&self) -> Popped {
-        let mut queue = self.lock();
-        match queue.pieces.pop_front() {
-            Some(bytes) => Popped::Piece(bytes),
-            None if queue.ended => Popped::Ended,
-            None => Popped::NothingYet,
-        }
-    }
-
-    fn waiting(&self) -> usize {
-        self.lock().waiting
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-enum Popped {
-    Piece(BytesMut),
-    Ended,
-    NothingYet,
-}
-
-/// Some of what came; it counts as waiting until it is dropped, so drop it when it is written.
-pub(super) struct Piece {
-    bytes: BytesMut,
-    of: Arc<Inbound>,
-}
-
-impl Deref for Piece {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        self.of.lock().waiting -= self.bytes.len();
-        self.of.taken.notify_one();
     }
 }
 

@@ -47,14 +47,18 @@ impl Handler {
         if is_it { Auth::Accept } else { Auth::reject() }
     }
 
+    /// The channel, if nothing runs on it yet and the access lives.
     fn preparing(&mut self, channel: ChannelId) -> Option<&mut Preparing> {
+        self.visit.allowed().ok()?;
         match self.sessions.get_mut(&channel)? {
             Stage::Preparing(preparing) => Some(preparing),
             Stage::Running(_) => None,
         }
     }
 
+    /// What runs on the channel, if the access lives.
     fn running(&self, channel: ChannelId) -> Option<&Controls> {
+        self.visit.allowed().ok()?;
         match self.sessions.get(&channel)? {
             Stage::Running(controls) => Some(controls),
             Stage::Preparing(_) => None,

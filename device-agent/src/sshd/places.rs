@@ -63,12 +63,18 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
 }
 
-/// The command lines of all processes, in order of their numbers.
+/// The command lines of all processes in the agent's own network, in order of their numbers.
 fn command_lines() -> impl Iterator<Item = Vec<String>> {
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(number);
+    let ours = fs::read_link("/proc/self/ns/net").ok();
+    // A container's server listens on another loopback. Who is not root cannot tell, and then tries.
+    let near = move |pid: &u32| match fs::read_link(format!("/proc/{pid}/ns/net")) {
+        Ok(theirs) => ours.as_ref().is_none_or(|ours| *ours == theirs),
+        Err(_) => true,
+    };
     let read = |pid| fs::read(format!("/proc/{pid}/cmdline")).ok().map(|line| (pid, words(&line)));
-    processes.filter_map(read).collect::<BTreeMap<_, _>>().into_values()
+    processes.filter(near).filter_map(read).collect::<BTreeMap<_, _>>().into_values()
 }
 
 /// The words of a command line, which a server that shows its state there may have written anew with

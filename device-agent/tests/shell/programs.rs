@@ -34,6 +34,15 @@ async fn fifty_megabytes_go_in_and_come_out_intact() {
 }
 
 #[tokio::test]
+async fn new_keys_in_the_middle_harm_nothing() {
+    let the_box = TheBox::start().await;
+    let sent = noise(BULK / 2);
+    let often = ["-o", "RekeyLimit=2M", &the_box.target(), "cat"];
+    let output = the_box.ssh().args(often).input(sent.clone()).output().await;
+    assert!(output.stdout == sent, "{} bytes of {}", output.stdout.len(), sent.len());
+}
+
+#[tokio::test]
 async fn output_that_nobody_reads_yet_is_not_lost_when_the_program_has_ended() {
     let output = TheBox::start().await.run("head -c 3000000 /dev/zero; exit 3").await;
     assert_eq!((output.stdout.len(), output.status.code()), (3_000_000, Some(3)));
