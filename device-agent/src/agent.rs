@@ -1,0 +1,167 @@
+//! What the parts of a running agent share: who this box is, what is in force, who is inside.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use postern_protocol::Refusal;
+use postern_protocol::access::Permit;
+use postern_protocol::id::{AccessId, Login};
+use postern_protocol::ssh_key::PublicKey;
+use postern_protocol::wire::{BoxFacts, Certificate, Open};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::facts;
+use crate::grants::{Holder, InForce};
+use crate::identity::Member;
+use crate::keys::Handed;
+use crate::link::Standing;
+use crate::pause::Pause;
+use crate::policy::Policy;
+use crate::ssh::Server;
+use crate::state::State;
+use crate::trust;
+use crate::visits::Visits;
+
+/// A running agent of one member.
+pub(crate) struct Agent {
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    member: Mutex<Member>,
+    pub(crate) holder: Holder,
+    pub(crate) pause: Arc<Pause>,
+    /// The SSH server that visitors reach.
+    pub(crate) ssh: watch::Sender<Server>,
+    /// What the keys files say.
+    pub(crate) handed: watch::Sender<Handed>,
+    /// How the tunnel stands.
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) visits: Visits,
+    /// The agent stops, and with it every visit.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Agent {
+    /// An agent that has not begun to do anything.
+    pub(crate) fn new(config: Config, state: State, member: Member, pause: Arc<Pause>) -> Self {
+        Self {
+            holder: Holder::load(&member, &state),
+            config,
+            state,
+            member: Mutex::new(member),
+            pause,
+            ssh: watch::Sender::new(Server::Nothing),
+            handed: watch::Sender::default(),
+            standing: watch::Sender::new(Standing::starting(Utc::now())),
+            visits: Visits::default(),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// Who this box is, with its present certificate.
+    pub(crate) fn member(&self) -> Member {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The grants in force.
+    pub(crate) fn grants(&self) -> Arc<InForce> {
+        self.holder.watch().borrow().clone()
+    }
+
+    /// The SSH server that visitors reach.
+    pub(crate) fn ssh(&self) -> Server {
+        self.ssh.borrow().clone()
+    }
+
+    /// Since when the owner lets nobody in.
+    pub(crate) fn paused_since(&self) -> Option<DateTime<Utc>> {
+        *self.pause.watch().borrow()
+    }
+
+    /// What this box says of itself.
+    pub(crate) fn facts(&self) -> BoxFacts {
+        facts::facts(&self.config, self.ssh.borrow().describe(), self.paused_since().is_some())
+    }
+
+    /// The owner's answer to a visit to this port.
+    pub(crate) fn consult_owner(&self, port: u16) -> Result<(), Refusal> {
+        self.under_policy(|policy| policy.consult_owner(port))
+    }
+
+    /// The box's answer to a visit.
+    pub(crate) fn judge(&self, open: &Open, at: DateTime<Utc>) -> Result<Permit, Refusal> {
+        self.under_policy(|policy| policy.judge(open, at))
+    }
+
+    fn under_policy<T>(&self, ask: impl FnOnce(Policy<'_>) -> T) -> T {
+        let grants = self.grants();
+        ask(Policy {
+            paused: self.paused_since().is_some(),
+            services: &self.config.services,
+            device: self.holder.device(),
+            rules: &grants.rules,
+        })
+    }
+
+    /// Waits a while for grants at least as new as the relay's, and for the keys files to follow.
+    pub(crate) async fn catch_up(&self, revision: u64, patience: Duration) {
+        let mut handed = self.handed.subscribe();
+        let caught_up = handed.wait_for(|handed| handed.revision >= revision);
+        if timeout(patience, caught_up).await.is_err() {
+            tracing::debug!(revision, held = self.grants().revision(), "the relay's grants are newer");
+        }
+    }
+
+    /// Whom an access lets in, and by which key they prove it.
+    pub(crate) fn visitor(&self, access: AccessId) -> Option<(Login, PublicKey)> {
+        let grants = self.grants();
+        let rule = grants.rules.by_access(access)?;
+        Some((rule.login.clone(), rule.key.clone()?))
+    }
+
+    /// Takes a renewed certificate.
+    pub(crate) fn renew(&self, issued: Certificate) -> anyhow::Result<()> {
+        let mut renewed = self.member();
+        let authority = trust::fingerprint(&renewed.authority);
+        trust::check_issued(&issued, authority, &renewed.key, renewed.device, Utc::now())?;
+        let kept = Member::load(&self.state)?.context("the box's membership is gone")?;
+        // Somebody has just made the box join again; the old certificate is of no use any more.
+        anyhow::ensure!(kept.key == renewed.key, "the box has joined again meanwhile");
+        renewed.certificate = issued.own;
+        renewed.save(&self.state)?;
+        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = renewed;
+        Ok(())
+    }
+
+    /// Whatever can end a visit or change what the keys files say, besides the clock.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes { grants: self.holder.watch(), paused: self.pause.watch() }
+    }
+}
+
+/// Changes of what is in force.
+pub(crate) struct Changes {
+    grants: watch::Receiver<Arc<InForce>>,
+    paused: watch::Receiver<Option<DateTime<Utc>>>,
+}
+
+impl Changes {
+    /// What was changed until now needs no word any more.
+    pub(crate) fn mark_seen(&mut self) {
+        self.grants.mark_unchanged();
+        self.paused.mark_unchanged();
+    }
+
+    /// Returns at the next change.
+    pub(crate) async fn next(&mut self) {
+        // Their senders live as long as the agent, so neither can fail while somebody waits here.
+        tokio::select! {
+            _ = self.grants.changed() => {}
+            _ = self.paused.changed() => {}
+        }
+    }
+}

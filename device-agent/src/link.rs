@@ -1,0 +1,167 @@
+//! Dial out, stay connected: one tunnel at a time, to the first relay that answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use postern_protocol::id::RelayId;
+use postern_protocol::wire::Goodbye;
+use tokio::time::sleep;
+
+use crate::agent::Agent;
+use crate::backoff::{Backoff, SLOW, USUAL, share};
+
+mod dial;
+mod probe;
+mod tunnel;
+
+pub(crate) use dial::{DialError, Dialled, dial};
+
+/// A tunnel that held so long was a success.
+const HELD: Duration = Duration::from_secs(10);
+
+/// The longest window over which a stopping relay may spread its boxes' return.
+const LONGEST_WINDOW: Duration = Duration::from_secs(600);
+
+/// Two copies of one box would take the tunnel from each other for ever; each waits at least this.
+const DISPLACED: Duration = Duration::from_secs(60);
+
+/// How the tunnel stands, for the owner.
+#[derive(Debug, Clone)]
+pub(crate) enum Standing {
+    /// There is none; somebody is being dialled, or will be.
+    Down {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// Why the last one ended or did not begin.
+        why: String,
+        /// When the relays are dialled again.
+        next: DateTime<Utc>,
+    },
+    /// It stands.
+    Up {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// Where it was dialled.
+        address: String,
+        /// Which relay answered.
+        relay: RelayId,
+        /// The connection itself, which knows its round trip.
+        connection: quinn::Connection,
+    },
+}
+
+impl Standing {
+    /// How it stands before the first attempt.
+    pub(crate) fn starting(now: DateTime<Utc>) -> Self {
+        Self::Down { since: now, why: "the agent has just started".into(), next: now }
+    }
+}
+
+/// How a tunnel ended.
+#[derive(Debug)]
+pub(crate) enum Parted {
+    /// It never stood.
+    Unreachable(anyhow::Error),
+    /// It stood for a while.
+    Lost { stood: Duration, why: anyhow::Error },
+    /// The relay closed it and said why.
+    Dismissed(Goodbye),
+    /// The agent stops.
+    Stopping,
+}
+
+/// Keeps a tunnel up until the agent stops.
+pub(crate) async fn stay(agent: &Arc<Agent>) {
+    let mut backoff = Backoff::default();
+    loop {
+        let parted = try_each(agent).await;
+        if matches!(parted, Parted::Stopping) {
+            return;
+        }
+        let wait = wait_after(&parted, &mut backoff, rand::random());
+        note(agent, &parted, wait);
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = agent.stopping.cancelled() => return,
+        }
+    }
+}
+
+/// Holds a tunnel to the first relay that answers.
+async fn try_each(agent: &Arc<Agent>) -> Parted {
+    let mut parted = Parted::Unreachable(anyhow::anyhow!("the membership names no relay"));
+    for relay in agent.member().relays {
+        parted = tokio::select! {
+            parted = tunnel::hold(agent, &relay) => parted,
+            () = agent.stopping.cancelled() => Parted::Stopping,
+        };
+        if !matches!(parted, Parted::Unreachable(_)) {
+            break;
+        }
+        tracing::debug!(relay, parted = parted.to_string(), "not this relay");
+    }
+    parted
+}
+
+/// How long to wait before dialling again.
+fn wait_after(parted: &Parted, backoff: &mut Backoff, entropy: u32) -> Duration {
+    match parted {
+        Parted::Unreachable(_) | Parted::Stopping => backoff.next(USUAL, entropy),
+        Parted::Lost { stood, .. } => {
+            if *stood >= HELD {
+                backoff.reset()
+            } else {
+                backoff.ease()
+            }
+            backoff.next(USUAL, entropy)
+        }
+        Parted::Dismissed(Goodbye::Draining { within_seconds }) => {
+            backoff.reset();
+            share(Duration::from_secs((*within_seconds).into()).min(LONGEST_WINDOW), entropy)
+        }
+        Parted::Dismissed(Goodbye::Displaced) => DISPLACED + share(SLOW - DISPLACED, entropy),
+        // Quickly at first: a relay may learn of a box that has just joined a moment after the box.
+        Parted::Dismissed(Goodbye::NotKnown | Goodbye::Version { .. }) => backoff.next(SLOW, entropy),
+    }
+}
+
+fn note(agent: &Agent, parted: &Parted, wait: Duration) {
+    let now = Utc::now();
+    let next = now + wait;
+    let why = parted.to_string();
+    tracing::info!(wait_seconds = wait.as_secs(), "not connected: {why}");
+    agent.standing.send_modify(|standing| {
+        let since = match standing {
+            Standing::Down { since, .. } => *since,
+            Standing::Up { .. } => now,
+        };
+        *standing = Standing::Down { since, why, next };
+    });
+}
+
+impl std::fmt::Display for Parted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(why) | Self::Lost { why, .. } => write!(f, "{why:#}"),
+            Self::Dismissed(goodbye) => f.write_str(&sentence(goodbye)),
+            Self::Stopping => f.write_str("the agent stops"),
+        }
+    }
+}
+
+fn sentence(goodbye: &Goodbye) -> String {
+    match goodbye {
+        Goodbye::NotKnown => {
+            "the relay does not know this box: it was deleted, or joined again from elsewhere; \
+             if that was not meant, add it again and run: postern-agent join --force …"
+        }
+        Goodbye::Displaced => "another copy of this box runs and has taken the tunnel: stop one of them",
+        Goodbye::Draining { .. } => "the relay is being restarted",
+        Goodbye::Version { sentence } => sentence,
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests;

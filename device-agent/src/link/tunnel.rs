@@ -1,0 +1,190 @@
+//! One tunnel, from the first word to the last: what the box says, what it hears, who comes in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use chrono::{DateTime, TimeDelta, Utc};
+use postern_protocol::id::RelayId;
+use postern_protocol::wire::frame::LARGE;
+use postern_protocol::wire::io::{receive, send};
+use postern_protocol::wire::{BoxFacts, Goodbye, ToAgent, ToRelay, VERSION};
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::probe::keep_probing;
+use super::{Dialled, Parted, Standing, dial};
+use crate::agent::Agent;
+use crate::serve::{Stream, serve};
+use crate::trust;
+
+/// A relay that has accepted a connection says at once whether it knows the box.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often to look whether the certificate is due for renewal.
+const RENEWAL_CHECK: Duration = Duration::from_secs(60);
+
+/// How long to wait for a renewed certificate before asking again.
+const RENEWAL_RETRY: TimeDelta = TimeDelta::minutes(10);
+
+/// Visits have been told to end; then the tunnel closes under them.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Holds a tunnel to this relay for as long as it lasts.
+pub(super) async fn hold(agent: &Arc<Agent>, relay: &str) -> Parted {
+    let dialled = match reach(agent, relay).await {
+        Ok(dialled) => dialled,
+        Err(error) => return Parted::Unreachable(error),
+    };
+    let parted = match enter(agent, &dialled.connection).await {
+        Ok(Entered::Welcome(control)) => stay(agent, relay, &dialled.connection, *control).await,
+        Ok(Entered::Dismissed(goodbye)) => Parted::Dismissed(goodbye),
+        Err(error) => Parted::Unreachable(error),
+    };
+    dialled.close().await;
+    parted
+}
+
+async fn reach(agent: &Agent, relay: &str) -> anyhow::Result<Dialled> {
+    let tls = trust::tunnel(&agent.member()).context("preparing TLS")?;
+    Ok(dial(relay, tls).await?)
+}
+
+/// The relay's first word.
+enum Entered {
+    Welcome(Box<Control>),
+    Dismissed(Goodbye),
+}
+
+/// The control stream, once both sides have introduced themselves.
+struct Control {
+    relay: RelayId,
+    send: SendStream,
+    recv: RecvStream,
+    said: BoxFacts,
+}
+
+async fn enter(agent: &Agent, connection: &Connection) -> anyhow::Result<Entered> {
+    let (mut to, mut from) = connection.open_bi().await.context("opening the control stream")?;
+    let facts = agent.facts();
+    let hello = ToRelay::Hello { version: VERSION, facts: facts.clone() };
+    send(&mut to, &hello).await.context("introducing the box")?;
+    let answer = timeout(WELCOME_TIMEOUT, receive(&mut from, LARGE)).await;
+    match answer.context("the relay says nothing")?.context("waiting for the relay's welcome")? {
+        ToAgent::Welcome { relay, .. } => {
+            Ok(Entered::Welcome(Box::new(Control { relay, send: to, recv: from, said: facts })))
+        }
+        ToAgent::Goodbye(goodbye) => Ok(Entered::Dismissed(goodbye)),
+        ToAgent::Grants(_) | ToAgent::Certificate(_) => bail!("the relay did not introduce itself"),
+    }
+}
+
+/// Does all that is done over a tunnel, side by side, until one of them ends it.
+async fn stay(agent: &Arc<Agent>, relay: &str, connection: &Connection, control: Control) -> Parted {
+    let began = Instant::now();
+    tracing::info!(relay, id = %control.relay, "connected");
+    agent.standing.send_replace(Standing::Up {
+        since: Utc::now(),
+        address: relay.to_owned(),
+        relay: control.relay,
+        connection: connection.clone(),
+    });
+    let visits = TaskTracker::new();
+    let ended = tokio::select! {
+        ended = listen(agent, control.recv) => ended,
+        ended = speak(agent, control.send, control.said) => ended.map(|never| match never {}),
+        ended = admit(agent, connection, &visits) => ended.map(|never| match never {}),
+        never = keep_probing(agent, connection) => match never {},
+        () = agent.stopping.cancelled() => {
+            visits.close();
+            let _in_time = timeout(FAREWELL, visits.wait()).await;
+            return Parted::Stopping;
+        }
+    };
+    match ended {
+        Ok(goodbye) => Parted::Dismissed(goodbye),
+        Err(why) => Parted::Lost { stood: began.elapsed(), why },
+    }
+}
+
+/// What can only end in an error.
+type Unending = anyhow::Result<std::convert::Infallible>;
+
+/// Hears the relay out, until it says goodbye.
+async fn listen(agent: &Agent, mut from: RecvStream) -> anyhow::Result<Goodbye> {
+    loop {
+        match receive(&mut from, LARGE).await.context("the tunnel was lost")? {
+            ToAgent::Grants(signed) => {
+                if let Err(rejected) = agent.holder.accept(signed).await {
+                    tracing::warn!("grants not taken: {rejected}");
+                }
+            }
+            ToAgent::Certificate(issued) => match agent.renew(issued) {
+                Ok(()) => tracing::info!("the box's certificate was renewed"),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "a certificate was not taken"),
+            },
+            ToAgent::Goodbye(goodbye) => return Ok(goodbye),
+            ToAgent::Welcome { .. } => bail!("the relay introduced itself twice"),
+        }
+    }
+}
+
+/// Tells the relay whatever changes: what the box is, what it enforces, that it needs a certificate.
+async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts) -> Unending {
+    let (mut handed, mut ssh) = (agent.handed.subscribe(), agent.ssh.subscribe());
+    let mut paused = agent.pause.watch();
+    let mut held = 0;
+    let mut asked = None;
+    loop {
+        ssh.mark_unchanged();
+        paused.mark_unchanged();
+        let revision = handed.borrow_and_update().revision;
+        if revision > held {
+            tell(&mut to, &ToRelay::Holding { revision }).await?;
+            held = revision;
+        }
+        let facts = agent.facts();
+        if facts != said {
+            tell(&mut to, &ToRelay::Facts(facts.clone())).await?;
+            said = facts;
+        }
+        if let Some(csr) = renewal(agent, asked, Utc::now())? {
+            tell(&mut to, &ToRelay::Renew { csr }).await?;
+            asked = Some(Utc::now());
+        }
+        // Their senders live in the agent and cannot go before this.
+        tokio::select! {
+            _ = handed.changed() => {}
+            _ = ssh.changed() => {}
+            _ = paused.changed() => {}
+            () = sleep(RENEWAL_CHECK) => {}
+        }
+    }
+}
+
+async fn tell(to: &mut SendStream, message: &ToRelay) -> anyhow::Result<()> {
+    send(to, message).await.context("the tunnel was lost")
+}
+
+/// The request for a certificate, if one is due and was not asked for lately.
+fn renewal(
+    agent: &Agent,
+    asked: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    let member = agent.member();
+    let due = member.validity()?.renewal() <= now;
+    // A clock that was turned back counts as a long time.
+    let lately = asked.is_some_and(|asked| (TimeDelta::zero()..RENEWAL_RETRY).contains(&(now - asked)));
+    (due && !lately).then(|| member.key.signing_request()).transpose()
+}
+
+/// Lets visits in; how many at once, the connection's settings bound.
+async fn admit(agent: &Arc<Agent>, connection: &Connection, visits: &TaskTracker) -> Unending {
+    loop {
+        let accepted = connection.accept_bi().await;
+        let (send, recv) = accepted.map_err(|error| anyhow!(error)).context("the tunnel was lost")?;
+        visits.spawn(serve(agent.clone(), Stream { send, recv }));
+    }
+}

@@ -1,0 +1,72 @@
+//! Bytes both ways between a visit's stream and a local service; each half ends by itself.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::BytesMut;
+use quinn::{RecvStream, SendStream, VarInt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use crate::visits::Traffic;
+
+/// The most that is taken from either side at once.
+const CHUNK: usize = 32 * 1024;
+
+/// Room below which a fresh buffer is taken: small pieces of an interactive session share one.
+const LEAST_ROOM: usize = 4 * 1024;
+
+/// The visitor takes no more of what the service says.
+const DEAF: VarInt = VarInt::from_u32(0);
+
+/// Moves bytes until both sides have ended, or one of them has broken.
+pub(crate) async fn splice(
+    from_visitor: &mut RecvStream,
+    to_visitor: &mut SendStream,
+    mut service: TcpStream,
+    traffic: &Traffic,
+) -> io::Result<()> {
+    let (from_service, to_service) = service.split();
+    tokio::try_join!(
+        inwards(from_visitor, to_service, &traffic.to_service),
+        outwards(from_service, to_visitor, &traffic.to_visitor),
+    )
+    .map(drop)
+}
+
+async fn inwards(from: &mut RecvStream, mut to: WriteHalf<'_>, count: &AtomicU64) -> io::Result<()> {
+    while let Some(chunk) = from.read_chunk(CHUNK, true).await? {
+        if to.write_all(&chunk.bytes).await.is_err() {
+            // The service listens no more; what it still says is delivered all the same.
+            let _already_ended = from.stop(DEAF);
+            return Ok(());
+        }
+        add(count, chunk.bytes.len());
+    }
+    // A service that is gone already has ended this half itself.
+    let _already_gone = to.shutdown().await;
+    Ok(())
+}
+
+async fn outwards(mut from: ReadHalf<'_>, to: &mut SendStream, count: &AtomicU64) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        if buffer.capacity() < LEAST_ROOM {
+            buffer.reserve(CHUNK);
+        }
+        if from.read_buf(&mut buffer).await? == 0 {
+            break;
+        }
+        let chunk = buffer.split().freeze();
+        let length = chunk.len();
+        to.write_chunk(chunk).await?;
+        add(count, length);
+    }
+    let _already_stopped = to.finish();
+    Ok(())
+}
+
+fn add(count: &AtomicU64, bytes: usize) {
+    count.fetch_add(bytes as u64, Ordering::Relaxed);
+}

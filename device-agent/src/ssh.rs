@@ -1,0 +1,148 @@
+//! Which SSH server visitors reach on port 22: the system's, or the agent's own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_protocol::wire::{SshServer, SshServerKind};
+use tokio::time::sleep;
+
+use crate::agent::Agent;
+use crate::config::{SshChoice, SshSettings};
+use crate::shell::{Settings, Shell};
+use crate::sshd::{self, Found};
+
+/// How often the system's server is looked for again: it may have been installed, moved or removed.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often while there is none, as when the box has just booted.
+const LOOK_SOON: Duration = Duration::from_secs(3);
+
+/// Each look costs the server a few connections, and it minds many.
+const LOOK_RARELY: Duration = Duration::from_secs(10);
+
+/// How often the system's server may be missed in a row before the agent's own takes its place. A
+/// restarted server is not gone, and visitors would meet another host key.
+const MISSES: u32 = 3;
+
+/// The SSH server that visitors reach.
+#[derive(Clone)]
+pub(crate) enum Server {
+    /// None: there is no server, and the settings allow no other.
+    Nothing,
+    /// The system's.
+    System(Found),
+    /// The agent's own.
+    Builtin(Arc<Shell>),
+}
+
+impl Server {
+    /// How it is shown to relays and people.
+    pub(crate) fn describe(&self) -> Option<SshServer> {
+        match self {
+            Self::Nothing => None,
+            Self::System(found) => Some(SshServer {
+                kind: SshServerKind::System,
+                version: found.version.clone(),
+                port: found.address.port(),
+                host_keys: found.host_keys.clone(),
+            }),
+            Self::Builtin(shell) => Some(SshServer {
+                kind: SshServerKind::Builtin,
+                version: shell.version().to_owned(),
+                port: 0,
+                host_keys: vec![shell.host_key()],
+            }),
+        }
+    }
+}
+
+/// Looks for the SSH server.
+#[derive(Debug)]
+pub(crate) struct Lookout<'a> {
+    settings: &'a SshSettings,
+    state_dir: &'a Path,
+    misses: u32,
+}
+
+impl<'a> Lookout<'a> {
+    /// A lookout that has not looked yet.
+    pub(crate) fn new(settings: &'a SshSettings, state_dir: &'a Path) -> Self {
+        Self { settings, state_dir, misses: 0 }
+    }
+
+    /// The server that visitors should reach from now on, given the one that they reach.
+    pub(crate) async fn look(&mut self, present: Server) -> Server {
+        if self.settings.server == SshChoice::Builtin {
+            return self.builtin(present);
+        }
+        let found = sshd::find(self.settings).await;
+        self.misses = if found.is_some() { 0 } else { self.misses.saturating_add(1) };
+        match (found, &present, self.settings.server) {
+            (Some(found), _, _) => Server::System(found),
+            // What was there is tried until it is surely gone: a visit is told that it is down.
+            (None, Server::System(_), SshChoice::System) => present,
+            (None, Server::System(_), _) if self.misses < MISSES => present,
+            (None, _, SshChoice::System) => Server::Nothing,
+            (None, _, SshChoice::Auto | SshChoice::Builtin) => self.builtin(present),
+        }
+    }
+
+    fn builtin(&self, present: Server) -> Server {
+        if let Server::Builtin(_) = present {
+            return present;
+        }
+        Shell::open(Settings::from(self.settings), self.state_dir).map_or_else(
+            |error| {
+                tracing::warn!(error = format!("{error:#}"), "the agent's own SSH server cannot start");
+                Server::Nothing
+            },
+            Server::Builtin,
+        )
+    }
+}
+
+/// Looks for the SSH server before anybody is told of it.
+pub(crate) async fn first_look(agent: &Agent) {
+    let server = Lookout::new(&agent.config.ssh, &agent.config.state_dir).look(Server::Nothing).await;
+    if matches!(server, Server::System(_)) && agent.config.keys.files.is_empty() {
+        tracing::info!(
+            "the settings name no keys file: unless sshd asks 'postern-agent authorized-keys', \
+             visitors need a key that it knows already"
+        );
+    }
+    adopt(agent, server);
+}
+
+/// Keeps the agent's idea of its SSH server true.
+pub(crate) async fn follow(agent: &Agent) {
+    let mut lookout = Lookout::new(&agent.config.ssh, &agent.config.state_dir);
+    let mut changes = agent.changes();
+    loop {
+        let pause = if let Server::Nothing = agent.ssh() { LOOK_SOON } else { LOOK_AGAIN };
+        let changed = async {
+            sleep(LOOK_RARELY).await;
+            changes.next().await;
+        };
+        // Before somebody comes in by a new access is a good moment, too.
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = changed => {}
+        }
+        changes.mark_seen();
+        adopt(agent, lookout.look(agent.ssh()).await);
+    }
+}
+
+/// Puts a server in place; one that is the same is no change.
+fn adopt(agent: &Agent, server: Server) {
+    agent.ssh.send_if_modified(|present| {
+        let (before, after) = (present.describe(), server.describe());
+        let changed = before != after;
+        *present = server;
+        if changed && let Some(ssh) = after {
+            tracing::info!(kind = ?ssh.kind, version = ssh.version, port = ssh.port, "ssh server");
+        }
+        changed
+    });
+}

@@ -1,0 +1,324 @@
+//! What the owner sees of a running agent, for people and for programs.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login, RelayId, VisitId};
+use postern_protocol::wire::{SshServer, SshServerKind};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::Agent;
+use crate::keys;
+use crate::link::Standing;
+
+/// What a running agent says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// Since when the owner lets nobody in.
+    pub paused_since: Option<DateTime<Utc>>,
+    /// The box and its tunnel, once it has joined.
+    pub member: Option<MemberStatus>,
+}
+
+/// What the agent of a member says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The box's id.
+    pub device: DeviceId,
+    /// The box's name.
+    pub name: DeviceName,
+    /// The tunnel.
+    pub tunnel: TunnelStatus,
+    /// When the box's certificate ends; it is renewed long before.
+    pub certificate_expires_at: Option<DateTime<Utc>>,
+    /// The SSH server that visitors reach.
+    pub ssh: Option<SshServer>,
+    /// The keys files that the agent writes.
+    pub keys_files: Vec<KeysFile>,
+    /// What hinders the keys files.
+    pub trouble: Vec<String>,
+    /// The revision of the grants that the box enforces.
+    pub revision: u64,
+    /// The accesses that let somebody in now.
+    pub accesses: Vec<AccessInForce>,
+    /// Who is inside.
+    pub visits: Vec<OpenVisit>,
+    /// Who was last turned away, or sent away.
+    pub last_refusal: Option<LastRefusal>,
+}
+
+/// How the tunnel stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TunnelStatus {
+    /// It stands.
+    Connected {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// Where the relay was dialled.
+        relay: String,
+        /// The relay's id.
+        relay_id: RelayId,
+        /// The round trip to it, in milliseconds.
+        round_trip_ms: f64,
+    },
+    /// There is none.
+    Disconnected {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// Why, and what to do.
+        why: String,
+        /// When the relays are dialled again; in the past while they are being dialled.
+        next_attempt: DateTime<Utc>,
+    },
+}
+
+/// A keys file that the agent writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeysFile {
+    /// Whose it is.
+    pub login: Login,
+    /// Where it is.
+    pub path: String,
+}
+
+/// An access that lets somebody in now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccessInForce {
+    /// The access.
+    pub access: AccessId,
+    /// The port it exposes.
+    pub port: u16,
+    /// Who the visitor is on the box.
+    pub login: Login,
+    /// The fingerprint of the visitor's key.
+    pub key: Option<String>,
+    /// Where visitors may come from.
+    pub allowed_ips: Vec<String>,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A visit that goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenVisit {
+    /// The visit.
+    pub visit: VisitId,
+    /// The access that let it in.
+    pub access: AccessId,
+    /// The port.
+    pub port: u16,
+    /// The visitor's address.
+    pub visitor: SocketAddr,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Bytes from the visitor; not counted for the agent's own SSH server.
+    pub bytes_to_service: u64,
+    /// Bytes to the visitor; not counted for the agent's own SSH server.
+    pub bytes_to_visitor: u64,
+}
+
+/// Somebody who was turned away, or sent away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastRefusal {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The access they came with.
+    pub access: AccessId,
+    /// The port they wanted.
+    pub port: u16,
+    /// Their address.
+    pub visitor: SocketAddr,
+    /// The stable code of the reason.
+    pub code: String,
+    /// The reason in words.
+    pub reason: String,
+}
+
+impl Status {
+    /// What an agent says of a box that has not joined.
+    pub(crate) fn of_nobody(paused_since: Option<DateTime<Utc>>) -> Self {
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), paused_since, member: None }
+    }
+
+    /// What a member's agent says.
+    pub(crate) fn of(agent: &Agent, now: DateTime<Utc>) -> Self {
+        Self { member: Some(MemberStatus::of(agent, now)), ..Self::of_nobody(agent.paused_since()) }
+    }
+
+    /// Whether the box can be reached.
+    pub fn is_connected(&self) -> bool {
+        let tunnel = self.member.as_ref().map(|member| &member.tunnel);
+        matches!(tunnel, Some(TunnelStatus::Connected { .. }))
+    }
+
+    /// The status for people, with times relative to this one.
+    pub fn display(&self, now: DateTime<Utc>) -> impl fmt::Display {
+        fmt::from_fn(move |f| self.write(f, now))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, now: DateTime<Utc>) -> fmt::Result {
+        match &self.member {
+            None => writeln!(f, "This box has not joined: run the line that 'postern device add' printed.")?,
+            Some(member) => member.write(f, now)?,
+        }
+        if let Some(since) = self.paused_since {
+            let since = moment(since, now);
+            writeln!(f, "PAUSED since {since}: nobody comes in until 'postern-agent resume'.")?;
+        }
+        Ok(())
+    }
+}
+
+impl MemberStatus {
+    fn of(agent: &Agent, now: DateTime<Utc>) -> Self {
+        let (member, grants) = (agent.member(), agent.grants());
+        let live = grants.rules.iter().filter(|rule| rule.is_live(now));
+        Self {
+            device: member.device,
+            name: grants.grants.as_ref().map_or(member.name.clone(), |grants| grants.name.clone()),
+            tunnel: TunnelStatus::of(&agent.standing.borrow()),
+            certificate_expires_at: member.validity().ok().map(|validity| validity.until),
+            ssh: agent.ssh().describe(),
+            keys_files: keys::files(&agent.config.keys)
+                .map(|(login, path)| KeysFile { login: login.clone(), path: path.display().to_string() })
+                .collect(),
+            trouble: agent.handed.borrow().trouble.clone(),
+            revision: grants.revision(),
+            accesses: live
+                .map(|rule| AccessInForce {
+                    access: rule.access,
+                    port: rule.port,
+                    login: rule.login.clone(),
+                    key: rule.key.as_ref().map(|key| key.fingerprint()),
+                    allowed_ips: rule.allowed.iter().map(ToString::to_string).collect(),
+                    expires_at: rule.expires_at,
+                })
+                .collect(),
+            visits: agent.visits.inside(),
+            last_refusal: agent.visits.last_refusal(),
+        }
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, now: DateTime<Utc>) -> fmt::Result {
+        writeln!(f, "{} ({})", self.name, self.device)?;
+        match &self.tunnel {
+            TunnelStatus::Connected { since, relay, relay_id, round_trip_ms } => {
+                writeln!(f, "  connected    since {} to {relay} ({relay_id})", moment(*since, now))?;
+                writeln!(f, "  round trip   {round_trip_ms:.1} ms")?;
+            }
+            TunnelStatus::Disconnected { since, why, next_attempt } => {
+                writeln!(f, "  OFFLINE      since {}", moment(*since, now))?;
+                writeln!(f, "  because      {why}")?;
+                writeln!(f, "  next try     {}", ahead(*next_attempt, now))?;
+            }
+        }
+        writeln!(f, "  ssh server   {}", self.ssh.as_ref().map_or("none found".into(), server))?;
+        if let Some(expiry) = self.certificate_expires_at {
+            writeln!(f, "  certificate  until {}", expiry.format("%Y-%m-%d"))?;
+        }
+        for file in &self.keys_files {
+            writeln!(f, "  keys file    {} for {}", file.path, file.login)?;
+        }
+        for sentence in &self.trouble {
+            writeln!(f, "  TROUBLE      {sentence}")?;
+        }
+        self.write_people(f, now)
+    }
+
+    fn write_people(&self, f: &mut fmt::Formatter<'_>, now: DateTime<Utc>) -> fmt::Result {
+        writeln!(f, "  accesses     {} in force (revision {})", self.accesses.len(), self.revision)?;
+        for access in &self.accesses {
+            let AccessInForce { access, port, login, allowed_ips, expires_at, .. } = access;
+            let from = allowed_ips.join(", ");
+            writeln!(
+                f,
+                "    {access}  port {port} as {login} from {from}, ends {}",
+                ahead(*expires_at, now)
+            )?;
+        }
+        writeln!(f, "  visits       {} open", self.visits.len())?;
+        for visit in &self.visits {
+            let OpenVisit { access, port, visitor, since, .. } = visit;
+            writeln!(f, "    {access}  port {port} from {visitor} since {}", moment(*since, now))?;
+        }
+        match &self.last_refusal {
+            None => writeln!(f, "  last refusal none"),
+            Some(LastRefusal { at, access, visitor, reason, .. }) => {
+                writeln!(f, "  last refusal {}: {access} from {visitor}: {reason}", moment(*at, now))
+            }
+        }
+    }
+}
+
+impl TunnelStatus {
+    fn of(standing: &Standing) -> Self {
+        match standing {
+            Standing::Up { since, address, relay, connection } => Self::Connected {
+                since: *since,
+                relay: address.clone(),
+                relay_id: *relay,
+                round_trip_ms: connection.rtt().as_secs_f64() * 1000.0,
+            },
+            Standing::Down { since, why, next } => {
+                Self::Disconnected { since: *since, why: why.clone(), next_attempt: *next }
+            }
+        }
+    }
+}
+
+fn server(ssh: &SshServer) -> String {
+    match ssh.kind {
+        SshServerKind::System => format!("{} on port {}", ssh.version, ssh.port),
+        SshServerKind::Builtin => format!("the agent's own ({})", ssh.version),
+    }
+}
+
+/// A moment in the past, with how long ago it was.
+fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("{} ({} ago)", at.format("%Y-%m-%d %H:%M:%S UTC"), span(now - at))
+}
+
+fn ahead(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    match at > now {
+        true => format!("in {}", span(at - now)),
+        false => "now".to_owned(),
+    }
+}
+
+/// A span in its two largest units.
+fn span(span: TimeDelta) -> String {
+    let seconds = span.num_seconds().max(0);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        (_, _, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::now;
+
+    #[test]
+    fn spans_are_told_in_two_units() {
+        let cases = [(5, "5 s"), (65, "1 min 5 s"), (7_500, "2 h 5 min"), (200_000, "2 d 7 h"), (-3, "0 s")];
+        for (seconds, text) in cases {
+            assert_eq!(span(TimeDelta::seconds(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_box_that_has_not_joined_is_told_what_to_do() {
+        let status = Status::of_nobody(Some(now()));
+        let text = status.display(now()).to_string();
+        assert!(text.contains("postern device add") && text.contains("PAUSED"), "{text}");
+        assert!(!status.is_connected());
+    }
+}
