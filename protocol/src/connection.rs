@@ -64,24 +64,23 @@ impl Way<'_> {
 
     /// The connection as one program wants it.
     pub fn render(&self, form: Form) -> Rendered {
-        match form {
-            Form::OpenSsh => Rendered::line(self.command()).noting(openssh::NOTE),
+        let rendered = match form {
+            Form::OpenSsh => Rendered::line(self.command()),
             Form::SshConfig => Rendered::file(format!("{}.ssh_config", self.device), self.ssh_config()),
             Form::KnownHosts => {
                 Rendered::file(format!("{}.known_hosts", self.device), self.known_hosts_file())
             }
-            Form::Putty => {
-                Rendered::file(format!("{}.reg", self.device), self.putty_registry()).noting(putty::NOTE)
-            }
-            Form::PuttyUnix => self.putty_files().noting(putty::NOTE),
-            Form::Plink => Rendered::line(self.plink()).noting(putty::NOTE),
-            Form::WinScp => Rendered::line(self.winscp()).noting(putty::NOTE),
-            Form::Scp => Rendered::line(self.scp()).noting(openssh::NOTE),
-            Form::Sftp => Rendered::line(self.sftp()).noting(openssh::NOTE),
-            Form::Rsync => Rendered::line(self.rsync()).noting(openssh::NOTE),
-            Form::Ansible => Rendered::line(self.ansible()).noting(openssh::NOTE),
-            Form::VsCode => Rendered::line(self.vscode()).noting(tools::VSCODE_NOTE),
-        }
+            Form::Putty => Rendered::file(format!("{}.reg", self.device), self.putty_registry()),
+            Form::PuttyUnix => self.putty_files(),
+            Form::Plink => Rendered::line(self.plink()),
+            Form::WinScp => Rendered::line(self.winscp()),
+            Form::Scp => Rendered::line(self.scp()),
+            Form::Sftp => Rendered::line(self.sftp()),
+            Form::Rsync => Rendered::line(self.rsync()),
+            Form::Ansible => Rendered::line(self.ansible()),
+            Form::VsCode => Rendered::line(self.vscode()),
+        };
+        Rendered { note: form.note(), ..rendered }
     }
 
     fn gate_host(&self) -> &str {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::{openssh, putty, tools};
+
 /// A program, and so the form in which it wants to be told how to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Form {
@@ -73,6 +75,16 @@ impl Form {
             Self::VsCode => "vscode",
         }
     }
+
+    /// What it takes for granted, in a sentence.
+    pub fn note(self) -> Option<&'static str> {
+        match self {
+            Self::SshConfig | Self::KnownHosts => None,
+            Self::OpenSsh | Self::Scp | Self::Sftp | Self::Rsync | Self::Ansible => Some(openssh::NOTE),
+            Self::Putty | Self::PuttyUnix | Self::Plink | Self::WinScp => Some(putty::NOTE),
+            Self::VsCode => Some(tools::VSCODE_NOTE),
+        }
+    }
 }
 
 impl fmt::Display for Form {
@@ -116,9 +128,5 @@ impl Rendered {
 
     pub(super) fn file(name: String, text: String) -> Self {
         Self { text: text.trim_end().to_owned(), files: vec![RenderedFile { name, text }], note: None }
-    }
-
-    pub(super) fn noting(self, note: &'static str) -> Self {
-        Self { note: Some(note), ..self }
     }
 }
