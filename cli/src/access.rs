@@ -147,7 +147,10 @@ impl Show {
         let id = self.access.to_string();
         let shown = session.api.show::<Access>(&["accesses", &id]).await?;
         match self.form {
-            Some(form) => print(rendered(&shown.value, form)?.trim_end_matches('\n'))?,
+            Some(form) => {
+                print(rendered(&shown.value, form)?.trim_end_matches('\n'))?;
+                form.note().into_iter().for_each(note);
+            }
             None => session.output.reply(&shown, |access| describe(access, Utc::now()))?,
         }
         Ok(Answer::Yes)
@@ -195,15 +198,21 @@ impl Edit {
     }
 }
 
+/// Each is deleted, whatever becomes of the others; the first that fails is what the command comes to.
 async fn remove(api: &Api, accesses: &[AccessId]) -> Outcome {
+    let mut outcome = Ok(Answer::Yes);
     for access in accesses {
-        api.delete(&["accesses", access.as_str()]).await.map_err(|failure| match failure.code() {
-            Some("access_not_found") => Failure::NotFound(format!("there is no access {access}")),
-            _ => failure,
-        })?;
-        note(&format!("{access} lets nobody in any more"));
+        let deleted =
+            api.delete(&["accesses", access.as_str()]).await.map_err(|failure| match failure.code() {
+                Some("access_not_found") => Failure::NotFound(format!("there is no access {access}")),
+                _ => failure,
+            });
+        if deleted.is_ok() {
+            note(&format!("{access} lets nobody in any more"));
+        }
+        outcome = outcome.and_then(|answer| deleted.map(|()| answer));
     }
-    Ok(Answer::Yes)
+    outcome
 }
 
 fn list(accesses: &[Access], now: DateTime<Utc>) -> String {

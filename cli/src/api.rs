@@ -37,6 +37,8 @@ const PAGE: usize = 200;
 pub(crate) struct Api {
     http: Client,
     base: Url,
+    /// The base, as people write it.
+    name: String,
     token: Secret,
     origin: String,
 }
@@ -67,7 +69,8 @@ impl Api {
         }
         let http = client.build().context("preparing to ask the control API")?;
         let Settings { api: base, token, origin, .. } = settings;
-        Ok(Self { http, base, token, origin })
+        let name = base.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { http, base, name, token, origin })
     }
 
     /// Asks.
@@ -95,7 +98,7 @@ impl Api {
         let attempt =
             || self.request(Method::POST, path, query).header("Idempotency-Key", &key).json(body).send();
         let response = match attempt().await {
-            Err(error) if !error.is_connect() && !error.is_builder() => attempt().await,
+            Err(error) if !error.is_connect() && !error.is_timeout() => attempt().await,
             first => first,
         };
         self.read(response.map_err(|error| self.unreachable(&error))?).await
@@ -193,7 +196,7 @@ impl Api {
             StatusCode::UNAUTHORIZED => Failure::Unauthorised(format!(
                 "{} does not accept the token from {}; a new one is made where the API runs: \
                  postern-api token create --name me",
-                self.base, self.origin
+                self.name, self.origin
             )),
             _ => Failure::Refused(Box::new(problem)),
         }
@@ -203,7 +206,7 @@ impl Api {
         let what = tame(&what.to_string()).into_owned();
         Failure::Unreachable(format!(
             "{} does not answer as a control API of this version does ({what}); check --api, and that both are up to date",
-            self.base
+            self.name
         ))
     }
 
@@ -219,7 +222,7 @@ impl Api {
         } else {
             "check the address, and that this machine is online"
         };
-        Failure::Unreachable(format!("cannot reach the control API at {}: {why}\n{advice}", self.base))
+        Failure::Unreachable(format!("cannot reach the control API at {}: {why}\n{advice}", self.name))
     }
 }
 

@@ -31,11 +31,6 @@ impl Places {
         })
     }
 
-    /// The home.
-    pub(crate) fn home(&self) -> &Path {
-        &self.home
-    }
-
     /// The settings that a person writes.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.config.join("config.toml")

@@ -135,6 +135,14 @@ impl SettingsFile {
         read.map(Some)
     }
 
+    /// What the file alone says, whatever the environment does.
+    pub(crate) fn settings(self, path: &Path) -> Result<Settings, Failure> {
+        let incomplete = |what| Failure::Usage(format!("{} has no {what}", path.display()));
+        let api = url(&self.api.ok_or_else(|| incomplete("api"))?)?;
+        let token = self.token.ok_or_else(|| incomplete("token"))?;
+        Ok(Settings { api, token, origin: path.display().to_string(), ca: self.ca })
+    }
+
     /// Writes a file that only its owner can read.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
         let text = toml::to_string(self).context("writing settings as TOML")?;

@@ -141,7 +141,9 @@ async fn prepare(session: &Session, held: &Held<'_>) -> Result<Folder, Failure> 
     if access.status == AccessStatus::Pending {
         note(&format!("pending: {}", tame(&access.status_reason)));
     }
-    let folder = Folder::open(session.places.ways(), access.id.as_str())?;
+    // By box and user, so that old accesses leave no files behind.
+    let name = format!("{}.{}", access.device_name, access.login);
+    let folder = Folder::open(session.places.ways(), &name)?;
     let names = [access.device_name.to_string()];
     folder.write("", &[Block::new(held, gate, &names, &folder)?], GO_ALONG)?;
     Ok(folder)

@@ -155,12 +155,9 @@ fn change(places: &Places, edit: impl FnOnce(&[u8], &str) -> Vec<u8>) -> Result<
     Ok(())
 }
 
-/// The one line. Relative to the home where that is possible, so that it survives a move of it.
+/// The one line. Its path is absolute: ssh takes `~` from the system's list of users, not from HOME.
 fn include_line(places: &Places) -> Result<String, Failure> {
-    let path = own_file(places);
-    let short =
-        path.strip_prefix(places.home()).map_or_else(|_| path.clone(), |rest| Path::new("~").join(rest));
-    include(&short)
+    include(&own_file(places))
 }
 
 /// A directive. Its path is a pattern to ssh, and to some versions `%` begins a token in it.
