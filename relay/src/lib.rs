@@ -1,1 +1,271 @@
 //! The relay: boxes dial in over QUIC, visitors over SSH; a visit is decide, open, splice.
+//!
+//! Read on with [`Bound::run`], then `gate` (a visitor's connection), `session` (one visit), `registry`
+//! (the stream to the box) and `splice` (the bytes). Boxes come in at `agents`. What may happen is
+//! decided by the `rulebook`, which the `feed` fills.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::Utc;
+use postern_protocol::api::{Gate as GateAddress, RelayHello};
+use postern_protocol::connection::valid_host;
+use quinn::Endpoint;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+mod admin;
+mod admission;
+mod agents;
+mod api;
+mod audit;
+mod backoff;
+mod config;
+mod endpoint;
+mod feed;
+mod files;
+mod gate;
+mod identity;
+mod metrics;
+mod registry;
+mod report;
+mod rulebook;
+mod session;
+mod splice;
+
+pub use config::{Config, Limits};
+
+use agents::Agents;
+use api::Api;
+use audit::{Audit, spool::Spool};
+use feed::Feed;
+use gate::Gate;
+use identity::{Enrolment, Keys, Registrar};
+use metrics::Metrics;
+use registry::Registry;
+use rulebook::Rulebook;
+use session::Reception;
+
+/// Tells other programs on this machine where the relay listens.
+const LISTENING: &str = "listening.json";
+
+/// How often to look whether the certificate is due.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// What ends by itself once everything else has, and how long that may take.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A relay that has its addresses, and serves as soon as it is run.
+pub struct Bound {
+    config: Config,
+    keys: Keys,
+    gate: TcpListener,
+    agents: Endpoint,
+    admin: Option<TcpListener>,
+    registrar: Arc<Registrar>,
+}
+
+/// Opens the state directory, making what is missing, and takes the addresses.
+pub async fn bind(config: Config) -> anyhow::Result<Bound> {
+    let state = || format!("state_dir = \"{}\"", config.state_dir.display());
+    files::create_directory(&config.state_dir).with_context(state)?;
+    let keys = Keys::load(&config.state_dir)?;
+    let api = Api::new(&config)?;
+    let gate = TcpListener::bind(config.gate).await.with_context(|| format!("gate = \"{}\"", config.gate))?;
+    let agents = endpoint::bind(config.agents, &keys.quic)?;
+    let admin = match config.admin {
+        Some(at) => Some(TcpListener::bind(at).await.with_context(|| format!("admin = \"{at}\""))?),
+        None => None,
+    };
+    let hello = hello(&config, &keys, gate.local_addr()?, agents.local_addr()?)?;
+    let registrar = Arc::new(Registrar { api, hello, path: config.state_dir.join("enrolment.json") });
+    Ok(Bound { config, keys, gate, agents, admin, registrar })
+}
+
+/// How visitors and boxes find this relay.
+fn hello(config: &Config, keys: &Keys, gate: SocketAddr, agents: SocketAddr) -> anyhow::Result<RelayHello> {
+    let host = config.public_host(gate.ip())?;
+    anyhow::ensure!(valid_host(&host), "public_host = \"{host}\": neither a host name nor an address");
+    let agents_port = config.public_agents_port.unwrap_or(agents.port());
+    let dialled =
+        if host.contains(':') { format!("[{host}]:{agents_port}") } else { format!("{host}:{agents_port}") };
+    let port = config.public_gate_port.unwrap_or(gate.port());
+    Ok(RelayHello {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        gate: GateAddress { host, port, host_keys: vec![keys.host_key()?] },
+        agents: dialled,
+    })
+}
+
+impl Bound {
+    /// Where visitors come in.
+    pub fn gate(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.gate.local_addr()?)
+    }
+
+    /// Where boxes dial in.
+    pub fn agents(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.agents.local_addr()?)
+    }
+
+    /// Where monitoring asks, if anywhere.
+    pub fn admin(&self) -> anyhow::Result<Option<SocketAddr>> {
+        self.admin.as_ref().map(TcpListener::local_addr).transpose().map_err(Into::into)
+    }
+
+    /// Serves until `shutdown`, then lets visits go on for a while, and ends.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::pin!(shutdown);
+        let enrolment = tokio::select! {
+            enrolment = self.registrar.enrol(&self.keys) => enrolment?,
+            () = &mut shutdown => return Ok(()),
+        };
+        endpoint::identify(&self.agents, &self.keys, &enrolment)?;
+        let listening = self.announce()?;
+        let life = self.begin(enrolment)?;
+        tracing::info!("serving");
+        shutdown.await;
+        life.end().await;
+        let _ = files::remove(&listening);
+        Ok(())
+    }
+
+    fn announce(&self) -> anyhow::Result<PathBuf> {
+        let path = self.config.state_dir.join(LISTENING);
+        let where_ =
+            serde_json::json!({ "gate": self.gate()?, "agents": self.agents()?, "admin": self.admin()? });
+        files::replace(&path, files::PUBLIC, where_.to_string().as_bytes())
+            .context("writing listening.json")?;
+        Ok(path)
+    }
+
+    /// Starts everything that a relay does.
+    fn begin(self, enrolment: Enrolment) -> anyhow::Result<Life> {
+        let Self { config, keys, gate, agents: endpoint, admin, registrar } = self;
+        let (metrics, api, relay) = (Metrics::default(), registrar.api.clone(), enrolment.relay());
+        let rulebook = Rulebook::new(enrolment.welcome.grant_key);
+        rulebook.load(&config.state_dir)?;
+        let registry = Registry::new(rulebook.clone(), metrics.clone(), config.limits.visits_per_box);
+        let spool = Spool::open(&config.state_dir, config.limits.audit_bytes, metrics.clone())
+            .context("the audit")?;
+        let (records, written) = mpsc::channel(audit::QUEUE);
+        let life = Life::new(endpoint.clone(), config.drain);
+        let audit = Audit::new(relay, metrics.clone(), records);
+        let reception = Reception {
+            rulebook: rulebook.clone(),
+            registry: registry.clone(),
+            audit: audit.clone(),
+            closing: life.visits.clone(),
+        };
+        let told = (registrar.hello.gate.host.clone(), registrar.hello.gate.port);
+        let visitors = Gate::new(reception, audit, metrics.clone(), told, keys.host.clone(), &config.limits);
+        let boxes = Agents::new(
+            api.clone(),
+            (rulebook.clone(), registry.clone()),
+            metrics.clone(),
+            relay,
+            life.boxes.clone(),
+            &config.limits,
+        );
+        let feed = Feed {
+            registrar: registrar.clone(),
+            enrolment: enrolment.clone(),
+            rulebook: rulebook.clone(),
+            metrics: metrics.clone(),
+        };
+        life.door.spawn(visitors.accept(gate, life.stop.clone(), life.door.clone()));
+        life.tunnels.spawn(boxes.accept(endpoint.clone(), life.tunnels.clone()));
+        life.inner.spawn(feed.follow(life.last.clone()));
+        life.inner.spawn(report::run(api.clone(), rulebook.clone(), registry, life.last.clone()));
+        life.inner.spawn(rulebook::keep(rulebook, config.state_dir.clone(), life.last.clone()));
+        life.inner.spawn(audit::spool::run(spool, written, api, life.last.clone()));
+        life.inner.spawn(renew(registrar, keys, enrolment, endpoint, life.last.clone()));
+        if let Some(listener) = admin {
+            life.inner.spawn(admin::serve(listener, metrics, life.last.clone()));
+        }
+        Ok(life)
+    }
+}
+
+/// Renews the relay's certificate when two thirds of its life are over.
+async fn renew(
+    registrar: Arc<Registrar>,
+    keys: Keys,
+    first: Enrolment,
+    endpoint: Endpoint,
+    stop: CancellationToken,
+) {
+    let mut current = first;
+    loop {
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = stop.cancelled() => return,
+        }
+        if current.renews_at().is_ok_and(|at| Utc::now() < at) {
+            continue;
+        }
+        match registrar.renew(&keys).await {
+            Ok(renewed) => {
+                if let Err(error) = endpoint::identify(&endpoint, &keys, &renewed) {
+                    tracing::warn!("the renewed certificate cannot be used: {error:#}");
+                }
+                current = renewed;
+            }
+            Err(error) => tracing::warn!("the relay's certificate was not renewed yet: {error:#}"),
+        }
+    }
+}
+
+/// A running relay, and the order in which it ends: doors, visits, boxes, then what records them.
+struct Life {
+    endpoint: Endpoint,
+    drain: Duration,
+    stop: CancellationToken,
+    visits: CancellationToken,
+    boxes: CancellationToken,
+    last: CancellationToken,
+    door: TaskTracker,
+    tunnels: TaskTracker,
+    inner: TaskTracker,
+}
+
+impl Life {
+    fn new(endpoint: Endpoint, drain: Duration) -> Self {
+        Self {
+            endpoint,
+            drain,
+            stop: CancellationToken::new(),
+            visits: CancellationToken::new(),
+            boxes: CancellationToken::new(),
+            last: CancellationToken::new(),
+            door: TaskTracker::new(),
+            tunnels: TaskTracker::new(),
+            inner: TaskTracker::new(),
+        }
+    }
+
+    async fn end(self) {
+        tracing::info!("stopping");
+        self.stop.cancel();
+        self.door.close();
+        let _ = timeout(self.drain, self.door.wait()).await;
+        self.visits.cancel();
+        let _ = timeout(LAST_WORDS, self.door.wait()).await;
+        // Boxes keep their tunnels for as long as visits go on.
+        self.boxes.cancel();
+        self.tunnels.close();
+        let _ = timeout(LAST_WORDS, self.tunnels.wait()).await;
+        self.endpoint.close(quinn::VarInt::from_u32(0), b"the relay stops");
+        self.endpoint.wait_idle().await;
+        self.last.cancel();
+        self.inner.close();
+        let _ = timeout(LAST_WORDS, self.inner.wait()).await;
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,127 @@
+//! Boxes dial in: those that join, and those that have.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
+use rustls::pki_types::CertificateDer;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::admission::{Pace, Room};
+use crate::api::Api;
+use crate::config::Limits;
+use crate::identity::BoxIdentity;
+use crate::metrics::{Door, Metrics};
+use crate::registry::Registry;
+use crate::rulebook::Rulebook;
+
+mod join;
+mod tunnel;
+
+/// How long a handshake may take, and everything else before a box has proved itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Closing codes, for the box's log; the reason in words stands beside them.
+const REFUSED: VarInt = VarInt::from_u32(1);
+
+/// The door that boxes come to.
+pub(crate) struct Agents {
+    pub(crate) api: Api,
+    pub(crate) rulebook: Rulebook,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: Metrics,
+    pub(crate) relay: postern_protocol::id::RelayId,
+    /// When it falls, boxes are told to come back later.
+    pub(crate) closing: CancellationToken,
+    handshakes: Room,
+    joins: Mutex<Pace>,
+}
+
+impl Agents {
+    pub(crate) fn new(
+        api: Api,
+        (rulebook, registry): (Rulebook, Registry),
+        metrics: Metrics,
+        relay: postern_protocol::id::RelayId,
+        closing: CancellationToken,
+        limits: &Limits,
+    ) -> Arc<Self> {
+        let every = Duration::from_secs(60) / limits.joins_per_minute.max(1);
+        Arc::new(Self {
+            api,
+            rulebook,
+            registry,
+            metrics,
+            relay,
+            closing,
+            handshakes: Room::new(limits.handshakes, limits.handshakes_per_source),
+            joins: Mutex::new(Pace::new(every, limits.joins_per_minute.max(1))),
+        })
+    }
+
+    /// Takes connections until told to stop; each goes on in a task of its own.
+    pub(crate) async fn accept(self: Arc<Self>, endpoint: Endpoint, tasks: TaskTracker) {
+        loop {
+            let incoming = tokio::select! {
+                incoming = endpoint.accept() => incoming,
+                () = self.closing.cancelled() => return,
+            };
+            let Some(incoming) = incoming else { return };
+            self.admit(incoming, &tasks);
+        }
+    }
+
+    /// Whoever did not prove their address is asked to, which costs nothing to those who are there
+    /// and makes the relay useless for flooding those who are not.
+    fn admit(self: &Arc<Self>, incoming: Incoming, tasks: &TaskTracker) {
+        if !incoming.remote_address_validated() {
+            // It fails only for those who have proved it.
+            let _ = incoming.retry();
+            return;
+        }
+        let address = incoming.remote_address();
+        let Some(place) = self.handshakes.enter(address.ip()) else {
+            self.metrics.turned_away.get_or_create(&Door { door: "agents" }).inc();
+            incoming.refuse();
+            return;
+        };
+        let agents = self.clone();
+        let span = tracing::info_span!("agent", %address);
+        let attended = async move {
+            let Ok(Ok(connection)) = timeout(PATIENCE, incoming).await else { return };
+            agents.attend(connection, address, place).await;
+        };
+        tasks.spawn(attended.instrument(span));
+    }
+
+    async fn attend(&self, connection: Connection, address: SocketAddr, place: crate::admission::Place) {
+        match protocol(&connection).as_deref() {
+            Some(TUNNEL_ALPN) => match identity(&connection) {
+                Some(identity) => tunnel::serve(self, connection, identity, place).await,
+                None => connection.close(REFUSED, b"a tunnel needs a certificate"),
+            },
+            Some(JOIN_ALPN) if self.may_join(address.ip()) => join::serve(self, connection).await,
+            _ => connection.close(REFUSED, b"not now"),
+        }
+    }
+
+    fn may_join(&self, source: IpAddr) -> bool {
+        self.joins.lock().unwrap_or_else(PoisonError::into_inner).admit(source, Instant::now())
+    }
+}
+
+fn protocol(connection: &Connection) -> Option<Vec<u8>> {
+    let data = connection.handshake_data()?.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?;
+    data.protocol
+}
+
+/// Who the box is by the certificate that TLS has verified.
+fn identity(connection: &Connection) -> Option<BoxIdentity> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    BoxIdentity::of(chain.first()?)
+}

@@ -1,0 +1,188 @@
+//! One tunnel: its control stream, for as long as the box is known here.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use postern_protocol::tunnel::{End, Link, Probe, TICK};
+use postern_protocol::wire::frame::SMALL;
+use postern_protocol::wire::greeting::{Greeting, update_sentence};
+use postern_protocol::wire::io::{receive, receive_first, send};
+use postern_protocol::wire::{BoxFacts, Goodbye, ToAgent, ToRelay, VERSION};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Agents, PATIENCE, REFUSED};
+use crate::admission::Place;
+use crate::identity::BoxIdentity;
+use crate::registry::Ticket;
+
+/// How long a box has to take a last message.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Boxes come back within this after the relay said that it stops.
+const RETURN_WITHIN: u32 = 10;
+
+/// Messages of a box that wait to be looked at.
+const INBOX: usize = 4;
+
+/// The closing code after a goodbye.
+const FAREWELL_SAID: VarInt = VarInt::from_u32(2);
+
+/// Serves one tunnel from its first message to its last.
+pub(super) async fn serve(agents: &Agents, connection: Connection, identity: BoxIdentity, place: Place) {
+    let greeted = timeout(PATIENCE, greet(agents, &connection, identity)).await;
+    drop(place);
+    let Ok(Some((mut to_box, from_box, facts))) = greeted else {
+        connection.close(REFUSED, b"no good hello");
+        return;
+    };
+    let ticket = agents.registry.enter(identity.device, connection.clone(), facts);
+    tracing::info!(device = %identity.device, "a box is here");
+    let probing = probe(ticket.guest.clone());
+    let farewell = tokio::select! {
+        farewell = converse(agents, identity, &ticket, &mut to_box, from_box) => farewell,
+        () = probing => None,
+    };
+    drop(ticket);
+    if let Some(goodbye) = &farewell {
+        let _ = timeout(FAREWELL, say_goodbye(&mut to_box, goodbye)).await;
+    }
+    tracing::info!(device = %identity.device, ?farewell, "a box is gone");
+    connection.close(FAREWELL_SAID, b"");
+}
+
+/// The first messages: who the box is was proved by its certificate, so it is told what is wrong.
+async fn greet(
+    agents: &Agents,
+    connection: &Connection,
+    identity: BoxIdentity,
+) -> Option<(SendStream, RecvStream, BoxFacts)> {
+    let (mut to_box, mut from_box) = connection.accept_bi().await.ok()?;
+    let facts = match receive_first::<_, ToRelay>(&mut from_box, SMALL).await.ok()? {
+        Greeting::Same(ToRelay::Hello { facts, .. }) => facts,
+        Greeting::Same(_) => return None,
+        Greeting::Foreign { version } => {
+            let sentence = update_sentence(version, VERSION);
+            let _ = say_goodbye(&mut to_box, &Goodbye::Version { sentence }).await;
+            return None;
+        }
+    };
+    if !agents.rulebook.is_enrolled(identity.device, &identity.key) {
+        let _ = say_goodbye(&mut to_box, &Goodbye::NotKnown).await;
+        return None;
+    }
+    facts.check().ok()?;
+    let welcome = ToAgent::Welcome { version: VERSION, relay: agents.relay, now: Utc::now() };
+    send(&mut to_box, &welcome).await.ok()?;
+    Some((to_box, from_box, facts))
+}
+
+/// Talks until the box leaves, or there is a reason to say goodbye.
+async fn converse(
+    agents: &Agents,
+    identity: BoxIdentity,
+    ticket: &Ticket,
+    to_box: &mut SendStream,
+    from_box: RecvStream,
+) -> Option<Goodbye> {
+    let (inbox, mut messages) = mpsc::channel(INBOX);
+    // Receiving a message is not cancel-safe, so it has a task of its own, which ends with the stream.
+    let reading = tokio::spawn(read(from_box, inbox));
+    let _reading = AbortOnDrop(reading);
+    let mut rules = agents.rulebook.reading();
+    let mut sent = None;
+    loop {
+        rules.mark_read();
+        if !agents.rulebook.is_enrolled(identity.device, &identity.key) {
+            return Some(Goodbye::NotKnown);
+        }
+        send_grants(agents, identity, to_box, &mut sent).await.ok()?;
+        tokio::select! {
+            () = rules.changed() => {}
+            message = messages.recv() => hear(agents, ticket, to_box, message?).await?,
+            () = ticket.guest.displaced.cancelled() => return Some(Goodbye::Displaced),
+            () = agents.closing.cancelled() => {
+                return Some(Goodbye::Draining { within_seconds: RETURN_WITHIN });
+            }
+        }
+    }
+}
+
+/// Sends the box its document, unless it was sent already.
+async fn send_grants(
+    agents: &Agents,
+    identity: BoxIdentity,
+    to_box: &mut SendStream,
+    sent: &mut Option<(u64, DateTime<Utc>)>,
+) -> std::io::Result<()> {
+    match agents.rulebook.document(identity.device) {
+        Some((document, order)) if *sent != Some(order) => {
+            *sent = Some(order);
+            send(to_box, &ToAgent::Grants(document)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a box says; none if it makes no sense, which ends the tunnel.
+async fn hear(agents: &Agents, ticket: &Ticket, to_box: &mut SendStream, message: ToRelay) -> Option<()> {
+    match message {
+        ToRelay::Hello { .. } => return None,
+        ToRelay::Facts(facts) => {
+            facts.check().ok()?;
+            ticket.learn(facts);
+        }
+        ToRelay::Holding { revision } => ticket.holds(revision),
+        ToRelay::Renew { csr } => match agents.api.renew(ticket.guest.device, &csr).await {
+            Ok(certificate) => send(to_box, &ToAgent::Certificate(certificate)).await.ok()?,
+            // The box asks again; it has weeks.
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a certificate was not renewed")
+            }
+        },
+    }
+    Some(())
+}
+
+async fn read(mut from_box: RecvStream, inbox: mpsc::Sender<ToRelay>) {
+    while let Ok(message) = receive(&mut from_box, SMALL).await {
+        if inbox.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn say_goodbye(to_box: &mut SendStream, goodbye: &Goodbye) -> std::io::Result<()> {
+    send(to_box, &ToAgent::Goodbye(goodbye.clone())).await?;
+    let _ = to_box.finish();
+    // Closing now would take back what is on its way.
+    let _ = to_box.stopped().await;
+    Ok(())
+}
+
+/// While visits are open, makes sure that an outage is over as soon as it is over.
+async fn probe(guest: std::sync::Arc<crate::registry::Guest>) {
+    loop {
+        guest.visited().await;
+        let now = std::time::Instant::now();
+        let mut probe = Probe::new(End::Listened, now);
+        while guest.has_visits() {
+            tokio::time::sleep(TICK).await;
+            let connection = &guest.connection;
+            let Some(link) = Link::of(connection.congestion_state()) else { continue };
+            if probe.is_due(&link, connection.stats().udp_rx.datagrams, std::time::Instant::now()) {
+                link.permit_probe();
+                let _ = connection.send_datagram(bytes::Bytes::from_static(&[0]));
+            }
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,202 @@
+//! What an operator may set: one TOML file, every key with a default.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use postern_protocol::secret::Secret;
+use serde::{Deserialize, Deserializer};
+
+/// The settings of a relay.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where keys, the last good rules and undelivered audit records live.
+    pub state_dir: PathBuf,
+    /// The control API.
+    pub api: String,
+    /// Certificates (PEM) that the control API's must descend from; left out, the system's.
+    pub api_ca: Option<PathBuf>,
+    /// The file with the token that the control API knows this relay by.
+    pub token_file: PathBuf,
+    /// The token itself, for a relay that runs inside another program; takes the file's place.
+    #[serde(skip)]
+    pub token: Option<Secret>,
+    /// Where visitors come in with `ssh`; port 0 takes any free one.
+    pub gate: SocketAddr,
+    /// Where agents dial in over QUIC; port 0 takes any free one.
+    pub agents: SocketAddr,
+    /// Where `/healthz` and `/metrics` are served, if anywhere.
+    pub admin: Option<SocketAddr>,
+    /// The host name or address by which visitors and agents find this relay.
+    pub public_host: Option<String>,
+    /// The gate's port as visitors see it, where it is not the one bound.
+    pub public_gate_port: Option<u16>,
+    /// The agents' port as they see it, where it is not the one bound.
+    pub public_agents_port: Option<u16>,
+    /// How long visits may go on once the relay was told to stop, such as `5s`.
+    #[serde(deserialize_with = "duration")]
+    pub drain: Duration,
+    /// What strangers, visitors and boxes may take.
+    pub limits: Limits,
+}
+
+/// What strangers, visitors and boxes may take of the relay.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// SSH connections at once.
+    pub gate_connections: usize,
+    /// SSH connections at once from one source: an IPv4 address, or an IPv6 /64.
+    pub gate_connections_per_source: usize,
+    /// SSH connections at once that have proved nothing yet.
+    pub gate_logins: usize,
+    /// The same from one source.
+    pub gate_logins_per_source: usize,
+    /// QUIC handshakes and joins at once.
+    pub handshakes: usize,
+    /// The same from one source.
+    pub handshakes_per_source: usize,
+    /// Boxes that may try to join from one source within a minute.
+    pub joins_per_minute: u32,
+    /// Visits at once to one box.
+    pub visits_per_box: usize,
+    /// Bytes of audit records kept on disk while the control API is away.
+    pub audit_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+        Self {
+            state_dir: PathBuf::from("/var/lib/postern-relay"),
+            api: "http://127.0.0.1:8080".to_owned(),
+            api_ca: None,
+            token_file: PathBuf::from("/etc/postern/relay.token"),
+            token: None,
+            gate: any(2222),
+            agents: any(4433),
+            admin: None,
+            public_host: None,
+            public_gate_port: None,
+            public_agents_port: None,
+            drain: Duration::from_secs(5),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            gate_connections: 4096,
+            gate_connections_per_source: 256,
+            gate_logins: 512,
+            gate_logins_per_source: 64,
+            handshakes: 1024,
+            handshakes_per_source: 512,
+            joins_per_minute: 60,
+            visits_per_box: 256,
+            audit_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl Config {
+    /// Reads settings; a key that does not exist is an error that names it.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// Reads a file of settings.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        Self::from_toml(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    /// Whether everything that these settings name is there: what `--check` asks.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.read_token()?;
+        crate::api::Api::new(self).map(drop)?;
+        self.public_host(self.gate.ip()).map(drop)
+    }
+
+    /// The relay's token.
+    pub(crate) fn read_token(&self) -> anyhow::Result<Secret> {
+        if let Some(token) = &self.token {
+            return Ok(token.clone());
+        }
+        let path = self.token_file.display();
+        let text = std::fs::read_to_string(&self.token_file).with_context(|| {
+            format!("reading the relay's token from {path}; 'postern-api relay add' makes one")
+        })?;
+        let text = text.trim();
+        anyhow::ensure!(!text.is_empty(), "the relay's token file {path} is empty");
+        Ok(Secret::from_text(text))
+    }
+
+    /// Where visitors and agents find this relay, given the address that the gate listens on.
+    pub(crate) fn public_host(&self, bound: IpAddr) -> anyhow::Result<String> {
+        match &self.public_host {
+            Some(host) => Ok(host.clone()),
+            None if bound.is_unspecified() => anyhow::bail!(
+                "set public_host: the gate listens on every address, and visitors need one to connect to"
+            ),
+            None => Ok(bound.to_string()),
+        }
+    }
+}
+
+/// A whole number of seconds, minutes or hours: `5s`, `2m`, `1h`.
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration(&text).ok_or_else(|| {
+        serde::de::Error::custom(format!("'{text}' is not a length of time such as 5s, 2m or 1h"))
+    })
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.parse::<u32>().ok()?.into()) * seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_by_its_name() {
+        let error = Config::from_toml("gate_port = 22").expect_err("no such key");
+        assert!(error.to_string().contains("gate_port"), "{error}");
+        let error = Config::from_toml("[limits]\nvisits = 1").expect_err("no such key");
+        assert!(error.to_string().contains("visits"), "{error}");
+    }
+
+    #[test]
+    fn the_token_is_not_a_setting_that_a_file_may_hold() {
+        assert!(Config::from_toml("token = \"psr_x\"").is_err());
+    }
+
+    #[test]
+    fn lengths_of_time_have_a_unit() {
+        let drain = |text: &str| Config::from_toml(text).map(|config| config.drain).ok();
+        assert_eq!(drain("drain = \"2m\""), Some(Duration::from_secs(120)));
+        for text in ["drain = \"5\"", "drain = \"s\"", "drain = \"\"", "drain = \"-1s\"", "drain = 5"] {
+            assert_eq!(drain(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_gate_on_every_address_needs_a_name() {
+        let config = Config::default();
+        assert!(config.public_host("0.0.0.0".parse().unwrap()).is_err());
+        assert_eq!(config.public_host("192.0.2.7".parse().unwrap()).unwrap(), "192.0.2.7");
+    }
+}

@@ -1,0 +1,183 @@
+//! The relay's QUIC endpoint: its socket, its settings, and what survives a restart.
+//!
+//! A relay that was killed has forgotten every tunnel, but its boxes have not, and would wait for the
+//! idle time-out. If connection ids and reset tokens derive from a key on disk, the relay knows the
+//! ids of its former life, and answers them with a stateless reset (RFC 9000, section 10.3): boxes
+//! are back within seconds.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use postern_protocol::tunnel;
+use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, VarInt,
+};
+use ring::hmac;
+use rustls::RootCertStore;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::identity::{Enrolment, Keys};
+
+/// Room for the packets of thousands of boxes that return at once.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// A box opens one stream, for control.
+const STREAMS_OF_A_BOX: VarInt = VarInt::from_u32(1);
+
+/// Handshakes that wait to be looked at; more are dropped, and their senders try again.
+const WAITING_HANDSHAKES: usize = 4096;
+
+/// What one of them may already have sent, and all of them together.
+const WAITING_BYTES: u64 = 16 * 1024;
+const WAITING_BYTES_TOTAL: u64 = 8 * 1024 * 1024;
+
+/// Opens the endpoint. It answers nobody before it is given an identity: see [`identify`].
+pub(crate) fn bind(address: SocketAddr, seed: &[u8; 32]) -> anyhow::Result<Endpoint> {
+    let socket = bind_socket(address).with_context(|| format!("agents = \"{address}\""))?;
+    let derived = |purpose: &[u8]| {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), purpose);
+        hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())
+    };
+    let ids = Ids { key: derived(b"connection ids") };
+    let mut config = EndpointConfig::new(Arc::new(derived(b"stateless resets")));
+    config.cid_generator(move || Box::new(ids.clone())).min_reset_interval(Duration::ZERO);
+    Endpoint::new(config, None, socket, Arc::new(TokioRuntime)).context("opening the QUIC endpoint")
+}
+
+/// Gives the endpoint its certificate; handshakes from now on show this one.
+pub(crate) fn identify(endpoint: &Endpoint, keys: &Keys, enrolment: &Enrolment) -> anyhow::Result<()> {
+    endpoint.set_server_config(Some(server_config(keys, enrolment)?));
+    Ok(())
+}
+
+fn server_config(keys: &Keys, enrolment: &Enrolment) -> anyhow::Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut authority = RootCertStore::empty();
+    authority.add(enrolment.authority()?).context("the authority's certificate")?;
+    // A box that joins has no certificate yet; that one with a tunnel has is checked by its ALPN.
+    let boxes = WebPkiClientVerifier::builder_with_provider(Arc::new(authority), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .context("the authority cannot verify boxes")?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .context("TLS 1.3")?
+        .with_client_cert_verifier(boxes)
+        .with_single_cert(enrolment.chain()?, keys.for_tls())
+        .context("the relay's key does not fit its certificate")?;
+    tls.alpn_protocols = vec![TUNNEL_ALPN.to_vec(), JOIN_ALPN.to_vec()];
+    // Tunnels last; a resumed one would save one signature and cost every idle box memory.
+    tls.send_tls13_tickets = 0;
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    let crypto = QuicServerConfig::try_from(tls).context("TLS without QUIC's cipher")?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    let mut transport = tunnel::transport();
+    transport.max_concurrent_bidi_streams(STREAMS_OF_A_BOX).max_concurrent_uni_streams(VarInt::from_u32(0));
+    config
+        .transport_config(Arc::new(transport))
+        .max_incoming(WAITING_HANDSHAKES)
+        .incoming_buffer_size(WAITING_BYTES)
+        .incoming_buffer_size_total(WAITING_BYTES_TOTAL);
+    Ok(config)
+}
+
+fn bind_socket(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    enlarge_buffers(&SockRef::from(&socket));
+    Ok(socket.into())
+}
+
+fn enlarge_buffers(socket: &SockRef<'_>) {
+    // The kernel doubles what it grants and does not say when it grants less.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    for (granted, name) in
+        [(socket.recv_buffer_size(), "net.core.rmem_max"), (socket.send_buffer_size(), "net.core.wmem_max")]
+    {
+        let granted = granted.unwrap_or_default();
+        if granted < SOCKET_BUFFER {
+            tracing::warn!(
+                "the UDP buffer has {granted} bytes of the {SOCKET_BUFFER} asked for, so packets may be lost \
+                 when many boxes return at once: sysctl -w {name}={SOCKET_BUFFER}"
+            );
+        }
+    }
+}
+
+/// Random bytes at the front of a connection id, enough that none is ever used twice.
+const NONCE: usize = 8;
+
+/// Bytes of proof at its end.
+const PROOF: usize = 8;
+
+/// Connection ids that this relay can recognise in any later life.
+#[derive(Clone)]
+struct Ids {
+    key: hmac::Key,
+}
+
+impl Ids {
+    fn proof(&self, nonce: &[u8]) -> [u8; PROOF] {
+        let tag = hmac::sign(&self.key, nonce);
+        *tag.as_ref().first_chunk().expect("an HMAC-SHA256 has 32 bytes")
+    }
+}
+
+impl ConnectionIdGenerator for Ids {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let nonce: [u8; NONCE] = rand::random();
+        ConnectionId::new(&[nonce, self.proof(&nonce)].concat())
+    }
+
+    fn validate(&self, id: &ConnectionId) -> Result<(), quinn_proto::InvalidCid> {
+        match id.split_at_checked(NONCE) {
+            Some((nonce, proof)) if proof == self.proof(nonce) => Ok(()),
+            _ => Err(quinn_proto::InvalidCid),
+        }
+    }
+
+    fn cid_len(&self) -> usize {
+        NONCE + PROOF
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(seed: u8) -> Ids {
+        Ids { key: hmac::Key::new(hmac::HMAC_SHA256, &[seed; 32]) }
+    }
+
+    #[test]
+    fn a_restarted_relay_recognises_its_former_connection_ids_and_no_others() {
+        let id = ids(1).generate_cid();
+        assert_eq!(id.len(), ids(1).cid_len());
+        assert!(ids(1).validate(&id).is_ok());
+        assert!(ids(2).validate(&id).is_err());
+        assert!(ids(1).validate(&ConnectionId::new(&[0; NONCE + PROOF])).is_err());
+        assert!(ids(1).validate(&ConnectionId::new(&[0; 4])).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_binds_any_free_port_of_either_family() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let endpoint = bind(address.parse().unwrap(), &[1; 32]).unwrap();
+            assert_ne!(endpoint.local_addr().unwrap().port(), 0);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The SSH gate: visitors prove the key of an access, and are let through to its box.
+//!
+//! russh speaks SSH; the handler translates; the reception decides. Here stands what is around them:
+//! who may connect at all, how long they may take, and what a visit looks like from this door.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use postern_protocol::Refusal;
+use russh::keys::PrivateKey;
+use russh::server::{self, ChannelOpenHandle, Msg};
+use russh::{ChannelOpenFailure, ChannelWriteHalf, SshId};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::admission::Room;
+use crate::audit::Audit;
+use crate::config::Limits;
+use crate::metrics::{Door, Metrics};
+use crate::session::{Reception, Visitor};
+use crate::splice::{Halt, Sink, Source};
+
+mod algorithms;
+mod handler;
+mod inbound;
+
+use handler::Handler;
+use inbound::Reader;
+
+/// How long a visitor may take to prove a key.
+const LOGIN_GRACE: Duration = Duration::from_secs(30);
+
+/// How long a visitor has to take the last words before the connection is closed.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// After a connection could not be accepted, usually for want of descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// The door that visitors come to with `ssh`.
+pub(crate) struct Gate {
+    pub(crate) reception: Reception,
+    pub(crate) audit: Audit,
+    pub(crate) metrics: Metrics,
+    /// What visitors are told to type if they come without a box: host and port.
+    pub(crate) address: (String, u16),
+    config: Arc<server::Config>,
+    connections: Room,
+    logins: Room,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        reception: Reception,
+        audit: Audit,
+        metrics: Metrics,
+        address: (String, u16),
+        host_key: PrivateKey,
+        limits: &Limits,
+    ) -> Arc<Self> {
+        let id = concat!("SSH-2.0-Postern_", env!("CARGO_PKG_VERSION"));
+        let config = server::Config {
+            server_id: SshId::Standard(id.into()),
+            keys: vec![host_key],
+            ..algorithms::config()
+        };
+        Arc::new(Self {
+            reception,
+            audit,
+            metrics,
+            address,
+            config: Arc::new(config),
+            connections: Room::new(limits.gate_connections, limits.gate_connections_per_source),
+            logins: Room::new(limits.gate_logins, limits.gate_logins_per_source),
+        })
+    }
+
+    /// Takes connections until told to stop; each goes on in a task of its own.
+    pub(crate) async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    tasks.spawn(self.clone().attend(stream));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a visitor");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+
+    /// One connection, if there is room for it.
+    async fn attend(self: Arc<Self>, stream: TcpStream) {
+        let Ok(visitor) = stream.peer_addr() else { return };
+        let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
+        let places = self.connections.enter(visitor.ip()).zip(self.logins.enter(visitor.ip()));
+        let Some((_place, login)) = places else {
+            self.metrics.turned_away.get_or_create(&Door { door: "gate" }).inc();
+            return;
+        };
+        let _ = stream.set_nodelay(true);
+        self.metrics.gate_connections.inc();
+        let proved = CancellationToken::new();
+        let handler = Handler::new(self.clone(), visitor, proved.clone());
+        let span = tracing::info_span!("gate", %visitor);
+        if let Err(error) = self.converse(stream, handler, proved, login).instrument(span).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the connection broke");
+        }
+        self.metrics.gate_connections.dec();
+    }
+
+    async fn converse(
+        &self,
+        stream: TcpStream,
+        handler: Handler,
+        proved: CancellationToken,
+        login: crate::admission::Place,
+    ) -> Result<(), russh::Error> {
+        let deadline = Instant::now() + LOGIN_GRACE;
+        let begun = timeout(LOGIN_GRACE, server::run_stream(self.config.clone(), stream, handler)).await;
+        let mut running = begun.map_err(|_| russh::Error::ConnectionTimeout)??;
+        tokio::select! {
+            ended = &mut running => return ended,
+            () = proved.cancelled() => drop(login),
+            () = tokio::time::sleep_until(deadline.into()) => return Err(russh::Error::ConnectionTimeout),
+        }
+        tokio::select! {
+            ended = &mut running => ended,
+            () = self.reception.closing.cancelled() => {
+                // The visits say goodbye on their channels; then the connection has nothing left to do.
+                timeout(FAREWELL, running).await.unwrap_or(Ok(()))
+            }
+        }
+    }
+}
+
+/// A visitor at the gate, who asked for a box on a channel of their connection.
+struct Knocking {
+    line: Arc<ChannelWriteHalf<Msg>>,
+    reply: Option<ChannelOpenHandle>,
+    reader: Option<Reader>,
+    closed: CancellationToken,
+}
+
+impl Knocking {
+    fn new(line: ChannelWriteHalf<Msg>, reader: Reader, reply: ChannelOpenHandle) -> Self {
+        let closed = reader.closed();
+        Self { line: Arc::new(line), reply: Some(reply), reader: Some(reader), closed }
+    }
+}
+
+impl Visitor for Knocking {
+    type Source = FromVisitor;
+    type Sink = ToVisitor;
+
+    async fn welcome(&mut self) -> (FromVisitor, ToVisitor) {
+        if let Some(reply) = self.reply.take() {
+            reply.accept().await;
+        }
+        let reader = self.reader.take().expect("a visitor is welcomed once");
+        let line = self.line.clone();
+        (FromVisitor { reader, passed_on: 0 }, ToVisitor { line, closed: self.closed.clone() })
+    }
+
+    async fn leave(self, outcome: Result<(), Refusal>) {
+        match (self.reply, outcome) {
+            (Some(reply), Err(refusal)) => reply.reject(prohibited(refusal.to_string())).await,
+            // Nothing was opened and nothing went wrong: the visitor left before the answer.
+            (Some(reply), Ok(())) => reply.reject(prohibited(String::new())).await,
+            (None, _) => {
+                let _ = self.line.close().await;
+            }
+        }
+    }
+}
+
+/// A refusal in words, which `ssh` shows (RFC 4254, section 5.1).
+fn prohibited(reason: String) -> ChannelOpenFailure {
+    const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
+    ChannelOpenFailure::Other { code: ADMINISTRATIVELY_PROHIBITED, reason }
+}
+
+/// What a visitor sends.
+struct FromVisitor {
+    reader: Reader,
+    passed_on: usize,
+}
+
+impl Source for FromVisitor {
+    async fn next(&mut self) -> Result<Option<Bytes>, Halt> {
+        let passed_on = std::mem::take(&mut self.passed_on);
+        let piece = self.reader.next(passed_on).await.map_err(|_| Halt::Refused(Refusal::Stalled))?;
+        self.passed_on = piece.as_ref().map_or(0, Bytes::len);
+        Ok(piece)
+    }
+}
+
+/// What a visitor gets.
+struct ToVisitor {
+    line: Arc<ChannelWriteHalf<Msg>>,
+    closed: CancellationToken,
+}
+
+impl Sink for ToVisitor {
+    async fn send(&mut self, chunk: Bytes) -> Result<(), Halt> {
+        self.line.data_bytes(chunk).await.map_err(|_| Halt::Gone)
+    }
+
+    async fn finish(&mut self) -> Result<(), Halt> {
+        self.line.eof().await.map_err(|_| Halt::Gone)
+    }
+
+    fn closed(&self) -> impl Future<Output = Halt> + Send + 'static {
+        let closed = self.closed.clone();
+        async move {
+            closed.cancelled().await;
+            Halt::Gone
+        }
+    }
+}

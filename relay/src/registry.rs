@@ -1,0 +1,301 @@
+//! Who is here: the boxes with a tunnel to this relay, and the only way to a stream.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use postern_protocol::Refusal;
+use postern_protocol::access::Permit;
+use postern_protocol::api::Presence;
+use postern_protocol::id::DeviceId;
+use postern_protocol::wire::{BoxFacts, Open, Opening, frame, io};
+use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::rulebook::Rulebook;
+use crate::session::Call;
+use crate::splice::{CHUNK, Halt, Sink, Source};
+
+/// A box that has not answered by then is not worth the visitor's patience.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Told to the box when a visitor's side is gone.
+const VISITOR_LEFT: VarInt = VarInt::from_u32(1);
+
+/// The boxes that are here.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    rulebook: Rulebook,
+    metrics: Metrics,
+    visits_per_box: usize,
+    house: Mutex<House>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct House {
+    guests: HashMap<DeviceId, Arc<Guest>>,
+    /// Boxes that changed since the last report.
+    dirty: HashMap<DeviceId, Presence>,
+}
+
+/// One tunnel of one box.
+pub(crate) struct Guest {
+    pub(crate) device: DeviceId,
+    pub(crate) connection: Connection,
+    /// Cancelled when a newer tunnel of the box takes this one's place.
+    pub(crate) displaced: CancellationToken,
+    since: DateTime<Utc>,
+    facts: Mutex<BoxFacts>,
+    holding: AtomicU64,
+    visits: AtomicUsize,
+    visited: Notify,
+}
+
+/// A box's place in the registry; leaving needs the very ticket that one entered with.
+pub(crate) struct Ticket {
+    registry: Registry,
+    pub(crate) guest: Arc<Guest>,
+}
+
+impl Registry {
+    pub(crate) fn new(rulebook: Rulebook, metrics: Metrics, visits_per_box: usize) -> Self {
+        let (house, changed) = (Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { rulebook, metrics, visits_per_box, house, changed }) }
+    }
+
+    /// A box comes in. The newest tunnel wins: an older one of the same box gives way.
+    pub(crate) fn enter(&self, device: DeviceId, connection: Connection, facts: BoxFacts) -> Ticket {
+        let guest = Arc::new(Guest {
+            device,
+            connection,
+            displaced: CancellationToken::new(),
+            since: Utc::now(),
+            facts: Mutex::new(facts),
+            holding: AtomicU64::new(0),
+            visits: AtomicUsize::new(0),
+            visited: Notify::new(),
+        });
+        let mut house = self.house();
+        if let Some(older) = house.guests.insert(device, guest.clone()) {
+            older.displaced.cancel();
+            self.shared.metrics.boxes_displaced.inc();
+        }
+        self.note(house, guest.presence(true));
+        Ticket { registry: self.clone(), guest }
+    }
+
+    /// Opens a stream to the box that a permit names, and asks the box for its own yes.
+    pub(crate) async fn open(&self, permit: &Permit, call: &Call) -> Result<Tunnel, Refusal> {
+        let guest = self.house().guests.get(&permit.device()).cloned().ok_or(Refusal::BoxOffline)?;
+        let place = guest.clone().take_place(self.shared.visits_per_box).ok_or(Refusal::TooMany)?;
+        let open = Open {
+            visit: call.id,
+            access: permit.access(),
+            port: permit.port(),
+            visitor: call.visitor,
+            revision: self.shared.rulebook.revision_of(permit.device()),
+        };
+        match timeout(ANSWER_PATIENCE, ask(&guest.connection, &open)).await {
+            Ok(Ok((send, receive))) => Ok(Tunnel { send, receive, _place: place }),
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err(Refusal::BoxSilent),
+        }
+    }
+
+    /// Waits until there is something to report.
+    pub(crate) async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// What changed since this was last asked.
+    pub(crate) fn take_changes(&self) -> Vec<Presence> {
+        std::mem::take(&mut self.house().dirty).into_values().collect()
+    }
+
+    /// Everybody.
+    pub(crate) fn everybody(&self) -> Vec<Presence> {
+        let mut house = self.house();
+        house.dirty.clear();
+        house.guests.values().map(|guest| guest.presence(true)).collect()
+    }
+
+    fn note(&self, mut house: MutexGuard<'_, House>, presence: Presence) {
+        house.dirty.insert(presence.device, presence);
+        self.shared.metrics.boxes.set(i64::try_from(house.guests.len()).unwrap_or(i64::MAX));
+        drop(house);
+        self.shared.changed.notify_one();
+    }
+
+    fn house(&self) -> MutexGuard<'_, House> {
+        self.shared.house.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// The box says something new of itself.
+    pub(crate) fn learn(&self, facts: BoxFacts) {
+        *self.guest.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+        self.registry.note(self.registry.house(), self.guest.presence(true));
+    }
+
+    /// The box enforces its grants at this revision.
+    pub(crate) fn holds(&self, revision: u64) {
+        self.guest.holding.store(revision, Relaxed);
+        self.registry.note(self.registry.house(), self.guest.presence(true));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut house = self.registry.house();
+        let is_newest =
+            house.guests.get(&self.guest.device).is_some_and(|guest| Arc::ptr_eq(guest, &self.guest));
+        if is_newest {
+            house.guests.remove(&self.guest.device);
+            self.registry.note(house, self.guest.presence(false));
+        }
+    }
+}
+
+impl Guest {
+    fn presence(&self, online: bool) -> Presence {
+        Presence {
+            device: self.device,
+            online,
+            since: if online { self.since } else { Utc::now() },
+            address: self.address(),
+            facts: Some(self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            holding: self.holding.load(Relaxed),
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        let address = self.connection.remote_address();
+        SocketAddr::new(address.ip().to_canonical(), address.port())
+    }
+
+    /// Waits until a visit is opened.
+    pub(crate) async fn visited(&self) {
+        self.visited.notified().await;
+    }
+
+    /// Whether there is something to lose.
+    pub(crate) fn has_visits(&self) -> bool {
+        self.visits.load(Relaxed) > 0
+    }
+
+    fn take_place(self: Arc<Self>, most: usize) -> Option<VisitPlace> {
+        let taken = self.visits.fetch_add(1, Relaxed);
+        self.visited.notify_one();
+        let place = VisitPlace(self);
+        (taken < most).then_some(place)
+    }
+}
+
+/// One visit's place at its box.
+struct VisitPlace(Arc<Guest>);
+
+impl Drop for VisitPlace {
+    fn drop(&mut self) {
+        self.0.visits.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn ask(connection: &Connection, open: &Open) -> Result<(SendStream, RecvStream), Refusal> {
+    let (mut send, mut receive) = connection.open_bi().await.map_err(|_| Refusal::BoxOffline)?;
+    io::send(&mut send, open).await.map_err(|_| Refusal::TunnelLost)?;
+    match io::receive(&mut receive, frame::SMALL).await {
+        Ok(Opening::Opened) => Ok((send, receive)),
+        Ok(Opening::Refused(refusal)) => Err(refusal),
+        Err(error) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "no answer from the box");
+            Err(Refusal::TunnelLost)
+        }
+    }
+}
+
+/// An open stream to a box.
+pub(crate) struct Tunnel {
+    send: SendStream,
+    receive: RecvStream,
+    _place: VisitPlace,
+}
+
+impl Tunnel {
+    /// Its two directions. The visit's place is free when the receiving one is dropped.
+    pub(crate) fn split(self) -> (FromBox, ToBox) {
+        (FromBox { stream: self.receive, _place: self._place }, ToBox { stream: self.send, finished: false })
+    }
+}
+
+/// Bytes from a box.
+pub(crate) struct FromBox {
+    stream: RecvStream,
+    _place: VisitPlace,
+}
+
+/// Bytes to a box.
+pub(crate) struct ToBox {
+    stream: SendStream,
+    finished: bool,
+}
+
+impl Source for FromBox {
+    async fn next(&mut self) -> Result<Option<Bytes>, Halt> {
+        match self.stream.read_chunk(CHUNK, true).await {
+            Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
+            Err(ReadError::ConnectionLost(_)) => Err(Halt::Refused(Refusal::TunnelLost)),
+            Err(_) => Err(Halt::Gone),
+        }
+    }
+}
+
+impl Sink for ToBox {
+    async fn send(&mut self, chunk: Bytes) -> Result<(), Halt> {
+        self.stream.write_chunk(chunk).await.map_err(|error| match error {
+            quinn::WriteError::Stopped(_) => Halt::Deaf,
+            quinn::WriteError::ConnectionLost(_) => Halt::Refused(Refusal::TunnelLost),
+            quinn::WriteError::ClosedStream | quinn::WriteError::ZeroRttRejected => Halt::Gone,
+        })
+    }
+
+    async fn finish(&mut self) -> Result<(), Halt> {
+        // A stream that the box has stopped needs no end.
+        let _ = self.stream.finish();
+        self.finished = true;
+        Ok(())
+    }
+
+    fn closed(&self) -> impl Future<Output = Halt> + Send + 'static {
+        let stopped = self.stream.stopped();
+        async move {
+            match stopped.await {
+                Ok(Some(_)) => Halt::Deaf,
+                // Everything arrived; that is for the copying to notice.
+                Ok(None) => std::future::pending().await,
+                Err(_) => Halt::Refused(Refusal::TunnelLost),
+            }
+        }
+    }
+}
+
+impl Drop for ToBox {
+    fn drop(&mut self) {
+        // A reset would take back what is still on its way; without an end, that is what is meant.
+        if !self.finished {
+            let _ = self.stream.reset(VISITOR_LEFT);
+        }
+    }
+}

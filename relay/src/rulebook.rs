@@ -1,0 +1,287 @@
+//! The rules in force.
+//!
+//! Only documents that the control API signed come in, the newest of each box stays, and whoever
+//! decides reads them where they are. They outlive the control API's absence, in memory and on disk,
+//! and nothing in here opens wider because something is away.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use postern_protocol::access::{Attempt, Denial, Entrance, Permit, Rules, Verdict, decide};
+use postern_protocol::api::FeedLine;
+use postern_protocol::grant::{GrantVerifier, SignedGrants};
+use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login};
+use tokio::sync::watch;
+
+use crate::files::{self, PRIVATE};
+use crate::session::Call;
+
+#[cfg(test)]
+mod tests;
+
+/// Where the last good rules are kept, in the state directory: one line of the feed a box.
+const FILE: &str = "rules.jsonl";
+
+/// The rules, shared by all that decide.
+#[derive(Clone)]
+pub(crate) struct Rulebook {
+    verifier: GrantVerifier,
+    book: Arc<RwLock<Book>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Default)]
+struct Book {
+    rules: Rules,
+    boxes: HashMap<DeviceId, Entry>,
+    revision: u64,
+    /// While a whole picture comes in: the boxes that are in it.
+    snapshot: Option<HashSet<DeviceId>>,
+}
+
+/// What is known of a box.
+#[derive(Clone)]
+struct Entry {
+    name: DeviceName,
+    key: Option<String>,
+    revision: u64,
+    signed_at: DateTime<Utc>,
+    document: SignedGrants,
+}
+
+/// A reader's place: it decides, and waits for changes since it last did.
+pub(crate) struct Reading {
+    rulebook: Rulebook,
+    changed: watch::Receiver<u64>,
+}
+
+/// A line that was not believed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejected {
+    #[error("rules of a box that are not to be believed")]
+    Untrusted(#[from] postern_protocol::grant::Untrusted),
+    #[error("the rules of the box {0} under the name of another")]
+    OtherBox(DeviceId),
+}
+
+impl Rulebook {
+    /// An empty book, which lets nobody in.
+    pub(crate) fn new(verifier: GrantVerifier) -> Self {
+        Self { verifier, book: Arc::default(), changed: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Begins to read.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { rulebook: self.clone(), changed: self.changed.subscribe() }
+    }
+
+    /// Applies one line of the feed; it is in force when this returns.
+    pub(crate) fn apply(&self, line: FeedLine) -> Result<(), Rejected> {
+        match line {
+            FeedLine::Heartbeat => return Ok(()),
+            FeedLine::Snapshot => self.write().snapshot = Some(HashSet::new()),
+            FeedLine::Box { device, key, grants } => self.learn(device, key, grants)?,
+            FeedLine::Gone { device } => self.write().forget(device),
+            FeedLine::Commit { revision } => self.write().commit(revision),
+        }
+        self.changed.send_modify(|changes| *changes += 1);
+        Ok(())
+    }
+
+    fn learn(&self, device: DeviceId, key: Option<String>, document: SignedGrants) -> Result<(), Rejected> {
+        let grants = document.verify(&self.verifier)?;
+        if grants.device != device {
+            return Err(Rejected::OtherBox(grants.device));
+        }
+        let mut book = self.write();
+        if let Some(seen) = &mut book.snapshot {
+            seen.insert(device);
+        }
+        let held = book.boxes.get(&device);
+        let is_newer =
+            held.is_none_or(|held| (grants.revision, grants.signed_at) > (held.revision, held.signed_at));
+        match book.boxes.get_mut(&device) {
+            // The same document may come with another key: the box has joined since.
+            Some(held) if !is_newer => {
+                if grants.revision == held.revision {
+                    held.key = key;
+                }
+            }
+            _ => {
+                book.rules.replace(device, grants.rules());
+                let (name, revision, signed_at) = (grants.name, grants.revision, grants.signed_at);
+                book.boxes.insert(device, Entry { name, key, revision, signed_at, document });
+            }
+        }
+        Ok(())
+    }
+
+    /// The revision in force; none is zero.
+    pub(crate) fn revision(&self) -> u64 {
+        self.read().revision
+    }
+
+    /// The box that somebody with this access means by a host's name: its own, by name or by id.
+    pub(crate) fn place(&self, access: AccessId, host: &str) -> Option<DeviceId> {
+        let book = self.read();
+        let device = book.rules.by_access(access)?.device;
+        let name = &book.boxes.get(&device)?.name;
+        (host.eq_ignore_ascii_case(name.as_str()) || host == device.as_str()).then_some(device)
+    }
+
+    /// The box, login and name behind an access, for telling its holder the right command.
+    pub(crate) fn destination(&self, access: AccessId) -> Option<(Login, DeviceName)> {
+        let book = self.read();
+        let rule = book.rules.by_access(access)?;
+        Some((rule.login.clone(), book.boxes.get(&rule.device)?.name.clone()))
+    }
+
+    /// Whether this proof is the one that the access asks for, whatever else stands against it.
+    pub(crate) fn recognises(&self, access: AccessId, entrance: &Entrance) -> bool {
+        self.read().rules.by_access(access).is_some_and(|rule| rule.accepts_proof(entrance))
+    }
+
+    /// Whether an access is known at all.
+    pub(crate) fn knows(&self, access: AccessId) -> bool {
+        self.read().rules.by_access(access).is_some()
+    }
+
+    /// Whether this is the key that the box enrolled with.
+    pub(crate) fn is_enrolled(&self, device: DeviceId, key: &[u8; 32]) -> bool {
+        let hex = data_encoding::HEXLOWER.encode(key);
+        self.read().boxes.get(&device).and_then(|entry| entry.key.as_ref()).is_some_and(|known| *known == hex)
+    }
+
+    /// The document of a box and its place in the order of documents.
+    pub(crate) fn document(&self, device: DeviceId) -> Option<(SignedGrants, (u64, DateTime<Utc>))> {
+        let book = self.read();
+        let entry = book.boxes.get(&device)?;
+        Some((entry.document.clone(), (entry.revision, entry.signed_at)))
+    }
+
+    /// The revision of a box's document.
+    pub(crate) fn revision_of(&self, device: DeviceId) -> u64 {
+        self.read().boxes.get(&device).map_or(0, |entry| entry.revision)
+    }
+
+    /// Takes up what was kept, if the control API signed it.
+    pub(crate) fn load(&self, state_dir: &Path) -> anyhow::Result<()> {
+        let path = state_dir.join(FILE);
+        let named = || format!("reading {}", path.display());
+        let kept = files::read(&path).with_context(named)?.unwrap_or_default();
+        for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let line = serde_json::from_slice::<FeedLine>(line).map_err(anyhow::Error::from);
+            if let Err(error) = line.and_then(|line| Ok(self.apply(line)?)) {
+                tracing::warn!("a kept rule is not believed: {error:#}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything, as lines of a feed.
+    fn lines(&self) -> Vec<FeedLine> {
+        let book = self.read();
+        let line = |(device, entry): (&DeviceId, &Entry)| FeedLine::Box {
+            device: *device,
+            key: entry.key.clone(),
+            grants: entry.document.clone(),
+        };
+        let boxes = book.boxes.iter().map(line);
+        boxes.chain([FeedLine::Commit { revision: book.revision }]).collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Book> {
+        self.book.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Book> {
+        self.book.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn forget(&mut self, device: DeviceId) {
+        self.boxes.remove(&device);
+        self.rules.remove(device);
+    }
+
+    fn commit(&mut self, revision: u64) {
+        if let Some(seen) = self.snapshot.take() {
+            let gone: Vec<_> = self.boxes.keys().filter(|device| !seen.contains(device)).copied().collect();
+            for device in gone {
+                self.forget(device);
+            }
+        }
+        self.revision = revision;
+    }
+}
+
+impl Reading {
+    /// Waits for rules that were not read yet.
+    pub(crate) async fn changed(&mut self) {
+        if self.changed.changed().await.is_err() {
+            // The book is held by this very reader, so it cannot be gone.
+            std::future::pending().await
+        }
+    }
+
+    /// Whatever is in the book now counts as read.
+    pub(crate) fn mark_read(&mut self) {
+        self.changed.mark_unchanged();
+    }
+
+    /// Decides a call by the rules of this moment.
+    pub(crate) fn decide(&mut self, call: &Call, at: DateTime<Utc>) -> Result<Permit, Denial> {
+        self.mark_read();
+        // They proved their access and asked for a box that it does not speak of.
+        let device = call.device.ok_or(Denial::WrongBox)?;
+        let attempt = Attempt {
+            access: Some(call.access),
+            entrance: call.entrance.clone(),
+            source: call.visitor.ip(),
+            device,
+            port: call.port,
+            at,
+        };
+        match decide(&self.rulebook.read().rules, &attempt) {
+            Verdict::Allow(permit) => Ok(permit),
+            Verdict::Deny(denial) => Err(denial),
+        }
+    }
+}
+
+/// Keeps the last good rules on disk, as often as the disk keeps up.
+pub(crate) async fn keep(rulebook: Rulebook, state_dir: PathBuf, stop: tokio_util::sync::CancellationToken) {
+    let mut reading = rulebook.reading();
+    let mut kept = rulebook.revision();
+    loop {
+        let stopping = tokio::select! {
+            () = reading.changed() => false,
+            () = stop.cancelled() => true,
+        };
+        reading.mark_read();
+        let (book, path, revision) = (rulebook.clone(), state_dir.join(FILE), rulebook.revision());
+        if revision != kept || stopping {
+            kept = revision;
+            let written = tokio::task::spawn_blocking(move || write_out(&book, &path)).await;
+            if let Err(error) = written.map_err(std::io::Error::other).flatten() {
+                tracing::warn!(%error, "the rules are in force but could not be kept");
+            }
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+fn write_out(rulebook: &Rulebook, path: &Path) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    for line in rulebook.lines() {
+        serde_json::to_writer(&mut text, &line)?;
+        text.push(b'\n');
+    }
+    files::replace(path, PRIVATE, &text)
+}

@@ -1,0 +1,146 @@
+use chrono::TimeDelta;
+use postern_protocol::access::Networks;
+use postern_protocol::grant::{Grant, GrantSigner, Grants};
+
+use super::*;
+
+/// A control API that signs, and a relay's book.
+struct Fixture {
+    signer: GrantSigner,
+    book: Rulebook,
+}
+
+fn access() -> AccessId {
+    AccessId::from_entropy([3; 10])
+}
+
+fn device(number: u8) -> DeviceId {
+    DeviceId::from_entropy([number; 10])
+}
+
+fn call() -> Call {
+    Call {
+        id: postern_protocol::id::VisitId::from_entropy([9; 10]),
+        access: access(),
+        entrance: Entrance::Tunnel,
+        visitor: "192.0.2.1:5000".parse().unwrap(),
+        device: Some(device(1)),
+        port: 22,
+    }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let signer = GrantSigner::from_seed(&[5; 32]);
+        Self { book: Rulebook::new(signer.verifier()), signer }
+    }
+
+    fn grants(&self, number: u8, revision: u64, open: bool) -> Grants {
+        let now = Utc::now();
+        let grant = Grant {
+            access: access(),
+            port: 22,
+            login: "root".parse().unwrap(),
+            key: None,
+            allowed: Networks::parse(&["192.0.2.0/24"]).unwrap(),
+            expires_at: now + TimeDelta::hours(1),
+            revoked: !open,
+        };
+        Grants {
+            device: device(number),
+            name: "box42".parse().unwrap(),
+            revision,
+            signed_at: now,
+            lease_until: now + TimeDelta::hours(12),
+            grants: vec![grant],
+        }
+    }
+
+    fn line(&self, number: u8, revision: u64, open: bool) -> FeedLine {
+        let grants = self.signer.sign(&self.grants(number, revision, open));
+        FeedLine::Box { device: device(number), key: Some("aa".repeat(32)), grants }
+    }
+
+    fn opens(&self) -> bool {
+        self.book.reading().decide(&call(), Utc::now()).is_ok()
+    }
+}
+
+#[test]
+fn an_empty_book_lets_nobody_in() {
+    assert!(!Fixture::new().opens());
+}
+
+#[test]
+fn older_documents_never_win_not_even_in_a_snapshot() {
+    let fixture = Fixture::new();
+    fixture.book.apply(fixture.line(1, 7, false)).unwrap();
+    for line in [FeedLine::Snapshot, fixture.line(1, 6, true), FeedLine::Commit { revision: 6 }] {
+        fixture.book.apply(line).unwrap();
+        assert!(!fixture.opens());
+    }
+    fixture.book.apply(fixture.line(1, 8, true)).unwrap();
+    assert!(fixture.opens());
+}
+
+#[test]
+fn what_the_control_api_did_not_sign_does_not_enter() {
+    let fixture = Fixture::new();
+    let forger = GrantSigner::from_seed(&[6; 32]);
+    let grants = forger.sign(&fixture.grants(1, 7, true));
+    let forged = FeedLine::Box { device: device(1), key: None, grants };
+    assert!(matches!(fixture.book.apply(forged), Err(Rejected::Untrusted(_))));
+    let grants = fixture.signer.sign(&fixture.grants(2, 7, true));
+    let misplaced = FeedLine::Box { device: device(1), key: None, grants };
+    assert!(matches!(fixture.book.apply(misplaced), Err(Rejected::OtherBox(_))));
+    assert!(!fixture.opens());
+}
+
+#[test]
+fn a_box_that_is_in_no_snapshot_any_more_is_not_known() {
+    let fixture = Fixture::new();
+    fixture.book.apply(fixture.line(1, 7, true)).unwrap();
+    assert!(fixture.book.is_enrolled(device(1), &[0xaa; 32]));
+    fixture.book.apply(FeedLine::Snapshot).unwrap();
+    assert!(fixture.opens(), "nothing changes before the picture is whole");
+    fixture.book.apply(FeedLine::Commit { revision: 8 }).unwrap();
+    assert!(!fixture.opens());
+    assert!(!fixture.book.is_enrolled(device(1), &[0xaa; 32]));
+}
+
+#[test]
+fn a_box_that_joined_has_another_key_under_the_same_document() {
+    let fixture = Fixture::new();
+    let FeedLine::Box { device, grants, .. } = fixture.line(1, 7, true) else { unreachable!() };
+    fixture.book.apply(FeedLine::Box { device, key: None, grants: grants.clone() }).unwrap();
+    assert!(!fixture.book.is_enrolled(device, &[0xbb; 32]));
+    fixture.book.apply(FeedLine::Box { device, key: Some("bb".repeat(32)), grants }).unwrap();
+    assert!(fixture.book.is_enrolled(device, &[0xbb; 32]));
+}
+
+#[tokio::test]
+async fn a_relay_enforces_what_it_kept_and_nothing_that_was_tampered_with() {
+    let (fixture, directory) = (Fixture::new(), tempfile::tempdir().unwrap());
+    fixture.book.apply(fixture.line(1, 7, true)).unwrap();
+    fixture.book.apply(FeedLine::Commit { revision: 7 }).unwrap();
+    write_out(&fixture.book, &directory.path().join(FILE)).unwrap();
+
+    let again = Fixture::new();
+    again.book.load(directory.path()).unwrap();
+    assert!(again.opens());
+    assert_eq!(again.book.revision(), 7);
+
+    let stranger = Rulebook::new(GrantSigner::from_seed(&[6; 32]).verifier());
+    stranger.load(directory.path()).unwrap();
+    assert!(stranger.reading().decide(&call(), Utc::now()).is_err());
+}
+
+#[tokio::test]
+async fn a_reader_hears_of_what_changed_since_it_decided() {
+    let fixture = Fixture::new();
+    let mut reading = fixture.book.reading();
+    assert_eq!(reading.decide(&call(), Utc::now()), Err(Denial::UnknownAccess));
+    fixture.book.apply(fixture.line(1, 7, true)).unwrap();
+    reading.changed().await;
+    assert!(reading.decide(&call(), Utc::now()).is_ok());
+}
