@@ -13,6 +13,7 @@ use crate::relays::RelaysCommand;
 use crate::settings::{Settings, Target};
 use crate::ssh::Ssh;
 use crate::ssh_config::SshConfig;
+use crate::up::Up;
 use crate::verify::VerifyCommand;
 use crate::visits::VisitsCommand;
 
@@ -42,6 +43,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run everything on this machine: control API, relay and a demo box
+    Up(Up),
     /// Boxes: add, list, show, rename, rm, join
     #[command(subcommand, visible_alias = "box")]
     Device(DeviceCommand),
@@ -81,6 +84,7 @@ impl Cli {
         let Self { target, json, command } = self;
         let session = || Session::open(&target, Output { json });
         match command {
+            Command::Up(up) => up.run(&Places::find()?).await,
             Command::Device(command) => command.run(&session()?).await,
             Command::Access(command) => command.run(&session()?).await,
             Command::Ssh(ssh) => ssh.run(&session()?).await,

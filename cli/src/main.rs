@@ -14,6 +14,7 @@ mod device;
 mod relays;
 mod ssh;
 mod ssh_config;
+mod up;
 mod verify;
 mod visits;
 
