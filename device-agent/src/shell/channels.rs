@@ -5,7 +5,7 @@
 //! next credit, on whichever channel, restores. So while some queue is too full that number is two
 //! bytes: the full channel trickles, which keeps it alive until its reader moves on, and memory stays
 //! bounded. Meanwhile other channels of the same connection receive slowly; what they send, and
-//! keystrokes, go on at full speed. A client that ignores its window loses the channel.
+//! keystrokes, go on at full speed. A client that ignores its window loses the connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
