@@ -1,12 +1,15 @@
 //! `postern access`: who may come in, where, from where, until when.
 
 use chrono::{DateTime, Utc};
+use std::time::Duration;
+
 use clap::{ArgGroup, Args, Subcommand};
 use postern_protocol::api::{Access, AccessStatus, EditAccess};
 use postern_protocol::connection::Form;
 use postern_protocol::id::{AccessId, DeviceName};
+use tokio::time::{Instant, sleep};
 
-use crate::api::{Api, Query};
+use crate::api::{Api, Query, Reply};
 use crate::args::Session;
 use crate::device::{MOST, known};
 use crate::failure::{Answer, Failure, Outcome};
@@ -75,6 +78,12 @@ pub(crate) struct Edit {
     #[command(flatten)]
     terms: Terms,
 }
+
+/// How long a change may take to be in force where nothing is in its way.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// How often to look whether it is.
+const LOOK: Duration = Duration::from_millis(25);
 
 impl AccessCommand {
     /// Does it.
@@ -192,9 +201,22 @@ impl Edit {
             login,
             note,
         };
-        let changed = session.api.change::<Access>(&["accesses", &id], &change).await?;
+        session.api.change::<Access>(&["accesses", &id], &change).await?;
+        let changed = in_force(&session.api, &id).await?;
         session.output.reply(&changed, |access| describe(access, Utc::now()))?;
         Ok(Answer::Yes)
+    }
+}
+
+/// The access, once its change is in force or a moment has passed.
+async fn in_force(api: &Api, access: &str) -> Result<Reply<Access>, Failure> {
+    let deadline = Instant::now() + MOMENT;
+    loop {
+        let shown = api.show::<Access>(&["accesses", access]).await?;
+        if shown.value.status != AccessStatus::Pending || Instant::now() >= deadline {
+            return Ok(shown);
+        }
+        sleep(LOOK).await;
     }
 }
 

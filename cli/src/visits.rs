@@ -85,7 +85,7 @@ fn row(visit: &Visit, now: DateTime<Utc>) -> [String; 10] {
     let inside = |text: String| if was_in { text } else { String::new() };
     [
         visit.started_at.format("%Y-%m-%d %H:%M:%S").to_string(),
-        visit.device_name.as_ref().map_or_else(String::new, ToString::to_string),
+        device(visit),
         visit.port.map_or_else(String::new, |port| port.to_string()),
         visit.source.to_string(),
         visit.access.map_or_else(String::new, |access| access.to_string()),
@@ -95,6 +95,12 @@ fn row(visit: &Visit, now: DateTime<Utc>) -> [String; 10] {
         inside(bytes(visit.bytes_down)),
         visit.reason.clone(),
     ]
+}
+
+/// The box's name; its id where no name is known, and nothing where the visitor named no box.
+fn device(visit: &Visit) -> String {
+    let name = visit.device_name.as_ref().map(ToString::to_string);
+    name.or_else(|| visit.device.map(|id| id.to_string())).unwrap_or_default()
 }
 
 #[cfg(test)]

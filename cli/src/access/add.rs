@@ -56,10 +56,10 @@ impl Add {
             print(created.text.trim_end())?;
             return Ok(Answer::Yes);
         }
-        let Some(connection) = &created.value.access.connection else {
-            return Err(no_way(&created.value.access));
-        };
-        print(&tame(&connection.command))?;
+        match &created.value.access.connection {
+            Some(connection) => print(&tame(&connection.command))?,
+            None => note(&no_way(&created.value.access).to_string()),
+        }
         if key.is_some_and(|key| !key.tried_by_ssh) {
             note(&format!(
                 "ssh does not try this key by itself: put it into the ssh agent (ssh-add FILE), or go with: postern ssh {device}"
