@@ -138,6 +138,8 @@ mod tests {
             "postern access rm",
             "postern verify box42 --port 22",
             "postern visits --outcome maybe",
+            "postern up --listen 0.0.0.0:8080",
+            "postern up --gate 2222",
             "postern visits --limit 0",
             "postern --token pst_x device list",
         ] {
@@ -155,6 +157,7 @@ mod tests {
             "postern verify box42 --from 198.51.100.7 --key - --at 2026-11-21T18:00:00+01:00",
             "postern visits --since 2h --outcome refused",
             "postern exit-codes",
+            "postern up --listen [::1]:0 --no-demo",
         ] {
             assert!(accepts(line), "{line}");
         }

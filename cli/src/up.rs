@@ -44,17 +44,28 @@ pub(crate) struct Up {
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Where the control API listens [usually 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     listen: Option<SocketAddr>,
     /// Where visitors come in with ssh [usually 127.0.0.1:2222]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     gate: Option<SocketAddr>,
     /// Where boxes dial in, over UDP [usually 127.0.0.1:4433]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     agents: Option<SocketAddr>,
     /// No demo box
     #[arg(long)]
     no_demo: bool,
+}
+
+/// An address of this machine alone: what `up` runs has no certificate for anybody else.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write it like 127.0.0.1:8080".to_owned())?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => {
+            Err("'up' is for this machine alone; for others run postern-api and postern-relay".to_owned())
+        }
+    }
 }
 
 impl Up {

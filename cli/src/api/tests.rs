@@ -1,6 +1,6 @@
 //! The client against the control API itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use postern_protocol::api::{CreateDevice, Device};
 use postern_protocol::id::DeviceName;
@@ -23,9 +23,25 @@ impl Running {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
+        Self::start_with(dir, config, "http").await
+    }
+
+    /// With a certificate that signs itself; its file is what `--ca` names.
+    async fn start_with_tls() -> (Self, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&certificate, issued.cert.pem()).unwrap();
+        std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+        let tls = Some(postern_api::Tls { certificate: certificate.clone(), key });
+        let config = postern_api::Config { tls, ..config(dir.path()) };
+        (Self::start_with(dir, config, "https").await, certificate)
+    }
+
+    async fn start_with(dir: tempfile::TempDir, config: postern_api::Config, scheme: &str) -> Self {
         let token = postern_api::admin::create_token(&config, "test").await.unwrap();
         let bound = postern_api::bind(config).await.unwrap();
-        let base = format!("http://{}/", bound.address()).parse().unwrap();
+        let base = format!("{scheme}://{}/", bound.address()).parse().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(bound.run(async {
             let _ = stopped.await;
@@ -74,6 +90,21 @@ async fn a_wrong_token_is_said_to_be_one_and_from_where() {
     let api = running.client(Secret::from_text("pst_wrong"));
     let failure = api.show::<Device>(&["devices", "box42"]).await.unwrap_err();
     assert!(matches!(&failure, Failure::Unauthorised(text) if text.contains("from the test")), "{failure}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_trusted_certificate_gets_the_token() {
+    let (running, certificate) = Running::start_with_tls().await;
+    let settings =
+        |ca| Settings { api: running.base.clone(), token: running.token.clone(), origin: String::new(), ca };
+    let trusting = Api::new(settings(Some(certificate))).unwrap();
+    trusting.list::<Device>(&["devices"], &Query::new(), 1).await.unwrap();
+    let failure = Api::new(settings(None)).unwrap().show::<Device>(&["devices", "box42"]).await.unwrap_err();
+    assert!(matches!(&failure, Failure::Unreachable(text) if text.contains("--ca FILE")), "{failure}");
+    let empty = running.dir.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    assert!(Api::new(settings(Some(empty))).is_err());
     running.stop().await;
 }
 
