@@ -237,9 +237,9 @@ impl BoxIdentity {
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let names = certificate.subject_alternative_name().ok()??;
-        let device = names.value.general_names.iter().find_map(|name| match name {
-            GeneralName::URI(uri) => uri.strip_prefix(DEVICE_URI)?.parse().ok(),
-            _ => None,
+        let device = names.value.general_names.iter().find_map(|name| {
+            let GeneralName::URI(uri) = name else { return None };
+            uri.strip_prefix(DEVICE_URI)?.parse().ok()
         })?;
         let key = digest(&SHA256, certificate.public_key().raw).as_ref().try_into().ok()?;
         Some(Self { device, key })

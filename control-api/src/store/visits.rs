@@ -70,7 +70,7 @@ impl Tx {
                 source_port, port, key, started_at, ended_at, outcome, code, reason, bytes_up, bytes_down)
             VALUES ($1, COALESCE((SELECT account FROM devices WHERE id = $4),
                 (SELECT account FROM accesses WHERE id = $3), $2),
-                $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                $3, $4, COALESCE((SELECT name FROM devices WHERE id = $4), $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
             ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
                 code = excluded.code, reason = excluded.reason, bytes_up = excluded.bytes_up,
                 bytes_down = excluded.bytes_down
