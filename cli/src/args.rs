@@ -66,6 +66,9 @@ enum Command {
     /// What the exit status says
     #[command(long_about = EXIT_CODES, hide = true)]
     ExitCodes,
+    /// Be the sftp-server of the demo box's SSH server, on standard input and output
+    #[command(hide = true)]
+    SftpServer,
 }
 
 /// What the commands that ask the control API go with.
@@ -94,6 +97,10 @@ impl Cli {
             Command::Relays(relays) => relays.run(&session()?).await,
             Command::Completions(completions) => completions.run(),
             Command::ExitCodes => print(EXIT_CODES).map(|()| Answer::Yes),
+            Command::SftpServer => {
+                postern_agent::shell::sftp::run_stdio().await.map_err(anyhow::Error::from)?;
+                Ok(Answer::Yes)
+            }
         }
     }
 }
