@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use postern_protocol::api::{DeviceStatus, Join};
+use postern_protocol::api::{Device, DeviceStatus};
 use postern_tests::machine::{FOREIGN_LINE, own_login};
 use postern_tests::program::binary;
 use postern_tests::sshd::Sshd;
@@ -14,7 +14,7 @@ use postern_tests::{AT_ONCE, Machine, SOON, Stack, eventually};
 async fn a_key_is_on_the_box_for_as_long_as_its_access_lives() {
     let stack = Stack::start().await;
     let box42 = stack.add_box("box42").await;
-    let access = stack.allow(&box42).await;
+    let access = stack.allow_for(&box42, "1h").await;
 
     has_keys(&box42, 1).await;
     let keys = box42.keys();
@@ -146,7 +146,8 @@ async fn joining_again_puts_the_first_key_out_at_once() {
     let access = stack.allow(&box42).await;
     let mut session = stack.ssh(&access).open().await;
 
-    let join: Join = stack.api.post("/v1/devices/box42/join", &()).await.expect("a new join string");
+    let again: Device = stack.api.post("/v1/devices/box42/join", &()).await.expect("a box can join again");
+    let join = again.join.expect("a new join string");
     let mut replacement = stack.another_machine("replacement", box42.id()).await;
     replacement.join(&join.string).await.success();
     session.cut(SOON).await;

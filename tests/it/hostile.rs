@@ -8,19 +8,19 @@ use postern_protocol::grant::{Grant, GrantSigner, Grants};
 use postern_protocol::id::AccessId;
 use postern_protocol::refusal::Refusal;
 use postern_protocol::wire::{Open, Opening};
-use postern_tests::hostile::{Loot, Tunnel, open};
+use postern_tests::hostile::{HostileRelay, Loot, Tunnel, open};
 use postern_tests::identity::Identity;
 use postern_tests::{AT_ONCE, Machine, SOON, Stack, within};
 
 #[tokio::test]
 async fn it_may_open_what_is_granted_and_nothing_else() {
-    let (mut stack, box42) = stack_with_a_box().await;
+    let (mut stack, mut box42) = stack_with_a_box().await;
     let box43 = stack.add_box("box43").await;
     let (access, of_box43) = (stack.allow(&box42).await, stack.allow(&box43).await);
     let revoked = stack.allow(&box42).await;
     stack.api.revoke(revoked.id).await;
     drop(box43);
-    let (_, tunnel) = take_over(&mut stack).await;
+    let tunnel = take_over(&mut stack, &mut box42).await;
 
     let (answer, _to_box, mut from_box) = tunnel.open(open(access.id)).await;
     assert_eq!(answer, Opening::Opened, "this visit is granted");
@@ -45,12 +45,13 @@ async fn it_may_open_what_is_granted_and_nothing_else() {
 
 #[tokio::test]
 async fn grants_of_another_box_or_of_another_signer_are_not_believed() {
-    let (mut stack, box42) = stack_with_a_box().await;
-    let box43 = stack.add_box("box43").await;
+    let (mut stack, mut box42) = stack_with_a_box().await;
+    let mut box43 = stack.add_box("box43").await;
     let of_box43 = stack.allow(&box43).await;
     let loot = Loot::of(&stack).await;
     let of_all = loot.grants().await;
-    let mut tunnel = take_over_with(&mut stack, &loot).await;
+    box43.kill();
+    let (_relay, mut tunnel) = take_over_with(&mut stack, &mut box42, &loot).await;
 
     tunnel.give(&of_all[&box43.id()]).await;
     assert_denied(&tunnel, open(of_box43.id), &Denial::UnknownAccess).await;
@@ -63,7 +64,7 @@ async fn grants_of_another_box_or_of_another_signer_are_not_believed() {
 
 #[tokio::test]
 async fn old_grants_do_not_undo_a_revocation() {
-    let (mut stack, box42) = stack_with_a_box().await;
+    let (mut stack, mut box42) = stack_with_a_box().await;
     let access = stack.allow(&box42).await;
     let loot = Loot::of(&stack).await;
     let old = loot.grants().await[&box42.id()].clone();
@@ -71,7 +72,7 @@ async fn old_grants_do_not_undo_a_revocation() {
     let new = loot.grants().await[&box42.id()].clone();
     assert_ne!(old, new);
 
-    let mut tunnel = take_over_with(&mut stack, &loot).await;
+    let (_relay, mut tunnel) = take_over_with(&mut stack, &mut box42, &loot).await;
     tunnel.give(&new).await;
     assert_denied(&tunnel, open(access.id), &Denial::Revoked).await;
     tunnel.give(&old).await;
@@ -87,15 +88,13 @@ async fn old_grants_do_not_undo_a_revocation_after_a_restart_of_the_box() {
     stack.api.revoke(access.id).await;
     let new = loot.grants().await[&box42.id()].clone();
 
-    let agents = stack.relay.listening().agents;
-    stack.relay.kill();
-    let relay = loot.impersonate(agents);
-    let mut tunnel = relay.tunnel().await;
+    let (relay, mut tunnel) = take_over_with(&mut stack, &mut box42, &loot).await;
+    let before = tunnel.holding().await;
     tunnel.give(&new).await;
+    while tunnel.holding().await == before {}
     assert_denied(&tunnel, open(access.id), &Denial::Revoked).await;
 
-    box42.kill();
-    box42.start();
+    redial(&mut box42);
     let mut tunnel = relay.tunnel().await;
     tunnel.give(&old).await;
     assert_denied(&tunnel, open(access.id), &Denial::Revoked).await;
@@ -103,9 +102,9 @@ async fn old_grants_do_not_undo_a_revocation_after_a_restart_of_the_box() {
 
 #[tokio::test]
 async fn it_cannot_prolong_an_access() {
-    let (mut stack, box42) = stack_with_a_box().await;
+    let (mut stack, mut box42) = stack_with_a_box().await;
     let access = stack.allow_for(&box42, "6s").await;
-    let (_, tunnel) = take_over(&mut stack).await;
+    let tunnel = take_over(&mut stack, &mut box42).await;
 
     let (answer, _to_box, mut from_box) = tunnel.open(open(access.id)).await;
     assert_eq!(answer, Opening::Opened);
@@ -121,9 +120,9 @@ async fn it_cannot_prolong_an_access() {
 
 #[tokio::test]
 async fn it_cannot_hold_back_a_revocation_for_longer_than_the_lease() {
-    let (mut stack, box42) = stack_with_a_box().await;
+    let (mut stack, mut box42) = stack_with_a_box().await;
     let access = "bbbbbbbbbb".parse().expect("an id");
-    let (_, mut tunnel) = take_over(&mut stack).await;
+    let mut tunnel = take_over(&mut stack, &mut box42).await;
     // Signed by the API itself, with a lease shorter than any that a configuration may ask for.
     let grants = grants(&box42, access, Duration::from_secs(4));
     tunnel.give(&stack.control.grant_signer().sign(&grants)).await;
@@ -139,31 +138,29 @@ async fn it_cannot_hold_back_a_revocation_for_longer_than_the_lease() {
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_not_answered() {
-    let (mut stack, _box42) = stack_with_a_box().await;
+    let (mut stack, mut box42) = stack_with_a_box().await;
     let loot = Loot::of(&stack).await;
     let agents = stack.relay.listening().agents;
     stack.relay.kill();
     let impostor = loot.impersonate_as(agents, &Identity::self_made());
+    redial(&mut box42);
     let why = impostor.is_rejected().await;
     assert!(why.contains("aborted by peer"), "{why}");
-    drop(impostor);
-
-    let mut honest = loot.impersonate(agents).tunnel().await;
-    honest.give(&loot.grants().await[&_box42.id()]).await;
 }
 
 #[tokio::test]
 async fn a_boxs_certificate_does_not_make_it_a_relay() {
-    let (mut stack, box42) = stack_with_a_box().await;
+    let (mut stack, mut box42) = stack_with_a_box().await;
     let box43 = stack.add_box("box43").await;
     let loot = Loot::of(&stack).await;
     let agents = stack.relay.listening().agents;
     let impostor = Identity::of_a_box(&box43);
     stack.relay.kill();
     drop(box43);
-    let why = loot.impersonate_as(agents, &impostor).is_rejected().await;
+    let impostor = loot.impersonate_as(agents, &impostor);
+    redial(&mut box42);
+    let why = impostor.is_rejected().await;
     assert!(why.contains("aborted by peer"), "{why}");
-    drop(box42);
 }
 
 async fn stack_with_a_box() -> (Stack, Machine) {
@@ -187,24 +184,32 @@ fn grants(machine: &Machine, access: AccessId, lease: Duration) -> Grants {
     Grants {
         device: machine.id(),
         name: machine.name().parse().expect("a box's name"),
-        revision: 1 << 40,
+        revision: 1 << 60,
         signed_at: now,
         lease_until: now + lease,
         grants: vec![grant],
     }
 }
 
-/// The relay's machine is in other hands now, with all that was on it.
-async fn take_over(stack: &mut Stack) -> (Loot, Tunnel) {
+/// The relay's machine is in other hands now, with all that was on it, and the box dials it.
+async fn take_over(stack: &mut Stack, machine: &mut Machine) -> Tunnel {
     let loot = Loot::of(stack).await;
-    let tunnel = take_over_with(stack, &loot).await;
-    (loot, tunnel)
+    take_over_with(stack, machine, &loot).await.1
 }
 
-async fn take_over_with(stack: &mut Stack, loot: &Loot) -> Tunnel {
+async fn take_over_with(stack: &mut Stack, machine: &mut Machine, loot: &Loot) -> (HostileRelay, Tunnel) {
     let agents = stack.relay.listening().agents;
     stack.relay.kill();
-    loot.impersonate(agents).tunnel().await
+    let relay = loot.impersonate(agents);
+    redial(machine);
+    let tunnel = relay.tunnel().await;
+    (relay, tunnel)
+}
+
+/// An agent that has just started dials at once; one whose relay is gone would wait to be sure of it.
+fn redial(machine: &mut Machine) {
+    machine.kill();
+    machine.start();
 }
 
 async fn assert_denied(tunnel: &Tunnel, attempt: Open, denial: &Denial) {

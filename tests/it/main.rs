@@ -11,3 +11,4 @@ mod revoke;
 mod stranger;
 mod survive;
 mod transfer;
+mod up;

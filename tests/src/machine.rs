@@ -80,6 +80,11 @@ impl Machine {
         self.agent.run(arguments).await
     }
 
+    /// Changes its agent's configuration, for the next start.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.agent.set(key, value);
+    }
+
     /// Starts its agent, which dials out by itself.
     pub fn start(&mut self) {
         self.agent.spawn();

@@ -72,8 +72,13 @@ impl Program {
     }
 
     /// Stops it as a service manager does; it must come to its own end, and a good one.
-    pub async fn stop(mut self) {
-        self.signal(Signal::SIGTERM);
+    pub async fn stop(self) {
+        self.stop_by(Signal::SIGTERM).await;
+    }
+
+    /// The same by another signal, such as the one of Ctrl-C.
+    pub async fn stop_by(mut self, signal: Signal) {
+        self.signal(signal);
         let status = eventually(&format!("{} stops", self.name), SOON, async || self.ended()).await;
         assert!(status.success(), "{} stopped with {status}", self.name);
     }

@@ -24,7 +24,8 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Arc<Self> {
+    /// A new one.
+    pub fn new() -> Arc<Self> {
         let dir = tempfile::Builder::new().prefix("postern-").tempdir().expect("a temporary directory");
         fs::create_dir(dir.path().join("logs")).expect("a directory for logs");
         Arc::new(Self { dir, address: own_address(), count: AtomicU32::new(0) })
