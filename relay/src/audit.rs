@@ -135,7 +135,7 @@ impl Record {
         if let Some(visit) = &mut self.visit {
             visit.outcome = VisitOutcome::Open;
             "open".clone_into(&mut visit.code);
-            tracing::info!(device = ?visit.device, source = %visit.source, "visit begins");
+            tracing::info!(source = %visit.source, "visit begins");
             self.audit.write(visit.clone());
         }
     }

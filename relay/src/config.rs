@@ -50,6 +50,9 @@ pub struct Limits {
     pub gate_connections: usize,
     /// SSH connections at once from one source: an IPv4 address, or an IPv6 /64.
     pub gate_connections_per_source: usize,
+    /// How long a visitor may take to prove a key, such as `30s`.
+    #[serde(deserialize_with = "duration")]
+    pub login_grace: Duration,
     /// SSH connections at once that have proved nothing yet.
     pub gate_logins: usize,
     /// The same from one source.
@@ -92,6 +95,7 @@ impl Default for Limits {
         Self {
             gate_connections: 4096,
             gate_connections_per_source: 256,
+            login_grace: Duration::from_secs(30),
             gate_logins: 512,
             gate_logins_per_source: 64,
             handshakes: 1024,

@@ -24,13 +24,15 @@ const MAX_LINE: usize = MAX_BODY / 3 * 4 + 4 * 1024;
 pub(crate) struct Feed {
     pub(crate) registrar: Arc<Registrar>,
     pub(crate) enrolment: Enrolment,
+    /// Whether the control API has been told that this relay is here, since it was last reached.
+    pub(crate) greeted: bool,
     pub(crate) rulebook: Rulebook,
     pub(crate) metrics: Metrics,
 }
 
 impl Feed {
     /// Follows until told to stop. While the feed is away, the last good rules stay in force.
-    pub(crate) async fn follow(self, stop: CancellationToken) {
+    pub(crate) async fn follow(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
         loop {
             let followed = tokio::select! {
@@ -48,8 +50,10 @@ impl Feed {
         }
     }
 
-    async fn follow_once(&self, backoff: &mut Backoff) -> anyhow::Result<()> {
-        self.registrar.greet(&self.enrolment).await?;
+    async fn follow_once(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
+        if !std::mem::take(&mut self.greeted) {
+            self.registrar.greet(&self.enrolment).await?;
+        }
         let mut feed = self.registrar.api.feed().await?;
         tracing::info!("following the feed of rules");
         self.metrics.feed_connected.set(1);

@@ -32,9 +32,6 @@ mod inbound;
 use handler::Handler;
 use inbound::Reader;
 
-/// How long a visitor may take to prove a key.
-const LOGIN_GRACE: Duration = Duration::from_secs(30);
-
 /// How long a visitor has to take the last words before the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -51,6 +48,7 @@ pub(crate) struct Gate {
     config: Arc<server::Config>,
     connections: Room,
     logins: Room,
+    login_grace: Duration,
 }
 
 impl Gate {
@@ -76,6 +74,7 @@ impl Gate {
             config: Arc::new(config),
             connections: Room::new(limits.gate_connections, limits.gate_connections_per_source),
             logins: Room::new(limits.gate_logins, limits.gate_logins_per_source),
+            login_grace: limits.login_grace,
         })
     }
 
@@ -130,8 +129,8 @@ impl Gate {
         proved: CancellationToken,
         login: crate::admission::Place,
     ) -> Result<(), russh::Error> {
-        let deadline = Instant::now() + LOGIN_GRACE;
-        let begun = timeout(LOGIN_GRACE, server::run_stream(self.config.clone(), stream, handler)).await;
+        let deadline = Instant::now() + self.login_grace;
+        let begun = timeout(self.login_grace, server::run_stream(self.config.clone(), stream, handler)).await;
         let mut running = begun.map_err(|_| russh::Error::ConnectionTimeout)??;
         tokio::select! {
             ended = &mut running => return ended,

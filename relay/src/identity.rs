@@ -152,19 +152,21 @@ pub(crate) struct Registrar {
 impl Registrar {
     /// The enrolment to serve with: a fresh one if the control API answers, else the last one. Only
     /// on its very first start does a relay have to wait.
-    pub(crate) async fn enrol(&self, keys: &Keys) -> anyhow::Result<Enrolment> {
+    ///
+    /// Also says whether the control API has been told that this relay is here.
+    pub(crate) async fn enrol(&self, keys: &Keys) -> anyhow::Result<(Enrolment, bool)> {
         let saved = self.saved()?;
         let mut backoff = Backoff::default();
         loop {
             let asked = tokio::time::timeout(START_PATIENCE, self.ask(keys, saved.as_ref())).await;
             let error = match asked {
-                Ok(Ok(enrolment)) => return self.keep(enrolment),
+                Ok(Ok(enrolment)) => return Ok((self.keep(enrolment)?, true)),
                 Ok(Err(error)) => error,
                 Err(_) => anyhow::anyhow!("the control API does not answer"),
             };
             if let Some(saved) = saved {
                 tracing::warn!("serving from what was saved: {error:#}");
-                return Ok(saved);
+                return Ok((saved, false));
             }
             tracing::warn!("waiting for the control API, without which a new relay knows no box: {error:#}");
             backoff.pause().await;

@@ -122,13 +122,13 @@ impl Bound {
     /// Serves until `shutdown`, then lets visits go on for a while, and ends.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::pin!(shutdown);
-        let enrolment = tokio::select! {
+        let (enrolment, greeted) = tokio::select! {
             enrolment = self.registrar.enrol(&self.keys) => enrolment?,
             () = &mut shutdown => return Ok(()),
         };
         endpoint::identify(&self.agents, &self.keys, &enrolment)?;
         let listening = self.announce()?;
-        let life = self.begin(enrolment)?;
+        let life = self.begin(enrolment, greeted)?;
         tracing::info!("serving");
         shutdown.await;
         life.end().await;
@@ -146,7 +146,7 @@ impl Bound {
     }
 
     /// Starts everything that a relay does.
-    fn begin(self, enrolment: Enrolment) -> anyhow::Result<Life> {
+    fn begin(self, enrolment: Enrolment, greeted: bool) -> anyhow::Result<Life> {
         let Self { config, keys, gate, agents: endpoint, admin, registrar } = self;
         let (metrics, api, relay) = (Metrics::default(), registrar.api.clone(), enrolment.relay());
         let rulebook = Rulebook::new(enrolment.welcome.grant_key);
@@ -176,6 +176,7 @@ impl Bound {
         let feed = Feed {
             registrar: registrar.clone(),
             enrolment: enrolment.clone(),
+            greeted,
             rulebook: rulebook.clone(),
             metrics: metrics.clone(),
         };

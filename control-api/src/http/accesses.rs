@@ -30,7 +30,7 @@ use crate::store::{AccessFilter, Account, CreateAccessError, Creation, EditAcces
 
 mod request;
 mod view;
-mod wait;
+pub(super) mod wait;
 
 use request::Circumstances;
 use view::view;
@@ -169,6 +169,7 @@ async fn edit(
     let edits = request::edits(change, now, app.config.max_duration)?;
     caller.account.edit_access(id, edits, now).await?;
     info!(access = %id, "access edited");
+    wait::until_enforced(&app).await?;
     Ok(Answer(look(&app, &caller.account, id).await?))
 }
 
@@ -185,6 +186,7 @@ async fn delete(
     match caller.account.revoke_access(id, app.clock.now()).await? {
         true => {
             info!(access = %id, "access deleted");
+            wait::until_enforced(&app).await?;
             Ok(StatusCode::NO_CONTENT)
         }
         false => Err(not_found()),

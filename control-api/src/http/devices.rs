@@ -139,6 +139,7 @@ async fn delete(
     match caller.account.delete_device(id, app.clock.now()).await? {
         true => {
             info!(device = %id, "box deleted");
+            super::accesses::wait::until_enforced(&app).await?;
             Ok(StatusCode::NO_CONTENT)
         }
         false => Err(not_found()),

@@ -34,7 +34,8 @@ pub struct Visit {
     /// The port of the box that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// The fingerprint of the key that was proved.
+    /// The fingerprint of the key that was proved; for a stranger, whose code is `unknown_access` or
+    /// `wrong_key`, of the last one that was offered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// When it came.

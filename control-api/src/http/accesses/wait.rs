@@ -15,6 +15,31 @@ use crate::store::Account;
 /// Looks again after this long although no bell rang: relays may report to another process.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// The longest that a change waits for relays. It is on disk by then, and holds whatever they do; but
+/// whoever reads the answer may believe that it is in force.
+const ENFORCED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Waits until every connected relay enforces what was just changed, or until patience ends.
+pub(in crate::http) async fn until_enforced(app: &App) -> Result<(), ApiError> {
+    let deadline = Instant::now() + ENFORCED_WITHIN;
+    let revision = app.store.revision().await?;
+    let mut presence = app.store.presence_bell();
+    loop {
+        presence.mark_unchanged();
+        let now = app.clock.now();
+        let relays = app.store.relays().await?;
+        let mut connected = relays.iter().filter(|relay| relay.is_connected(now));
+        if connected.all(|relay| relay.in_force >= revision) || Instant::now() >= deadline {
+            return Ok(());
+        }
+        tokio::select! {
+            _ = presence.changed() => {}
+            () = app.stop.cancelled() => return Ok(()),
+            () = sleep_until(deadline) => {}
+        }
+    }
+}
+
 /// Answers once the access works, once it is plain that waiting will not help, or when patience ends.
 pub(super) async fn until_active(
     app: &App,
