@@ -112,6 +112,7 @@ impl Gate {
             return;
         };
         let _ = stream.set_nodelay(true);
+        let Ok(_cut) = Cut::of(&stream) else { return };
         self.metrics.gate_connections.inc();
         let proved = CancellationToken::new();
         let handler = Handler::new(self.clone(), visitor, proved.clone());
@@ -135,6 +136,7 @@ impl Gate {
         tokio::select! {
             ended = &mut running => return ended,
             () = proved.cancelled() => drop(login),
+            () = self.reception.closing.cancelled() => return Ok(()),
             () = tokio::time::sleep_until(deadline.into()) => return Err(russh::Error::ConnectionTimeout),
         }
         tokio::select! {
@@ -144,6 +146,23 @@ impl Gate {
                 timeout(FAREWELL, running).await.unwrap_or(Ok(()))
             }
         }
+    }
+}
+
+/// Ends a connection when it is dropped. russh goes on in a task of its own, which nobody can stop: but
+/// without its socket it ends by itself, even if the client takes nothing.
+struct Cut(socket2::Socket);
+
+impl Cut {
+    fn of(stream: &TcpStream) -> std::io::Result<Self> {
+        socket2::SockRef::from(stream).try_clone().map(Self)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // One that is closed already cannot be shut down.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 }
 

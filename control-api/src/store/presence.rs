@@ -45,8 +45,7 @@ impl Store {
             .execute(tx.db())
             .await?;
         if complete {
-            let update = "UPDATE presence SET online = 0, since = $2 WHERE relay = $1 AND online = 1";
-            sqlx::query(update).bind(relay.as_str()).bind(row::millis(now)).execute(tx.db()).await?;
+            tx.nobody_is_at(relay, now).await?;
         }
         for sighting in boxes {
             tx.see(relay, sighting, now).await?;
@@ -57,6 +56,17 @@ impl Store {
 }
 
 impl Tx {
+    /// Every box that was connected to this relay no longer is.
+    pub(super) async fn nobody_is_at(
+        &mut self,
+        relay: RelayId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE presence SET online = 0, since = $2 WHERE relay = $1 AND online = 1";
+        sqlx::query(update).bind(relay.as_str()).bind(row::millis(now)).execute(self.db()).await?;
+        Ok(())
+    }
+
     async fn see(
         &mut self,
         relay: RelayId,

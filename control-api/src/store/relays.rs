@@ -96,7 +96,8 @@ impl Store {
         found.map(|found| Ok((row::text(&found, "id")?, found.try_get("name")?))).transpose()
     }
 
-    /// A relay has started, and says where it is found. What it enforces it has yet to say.
+    /// A relay has started, and says where it is found. What it enforces and who is there it has yet to
+    /// say: the tunnels of its former life are gone.
     pub(crate) async fn relay_started(
         &self,
         id: RelayId,
@@ -105,6 +106,7 @@ impl Store {
         agents: &str,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
         let update = "UPDATE relays SET version = $2, gate = $3, agents = $4, last_seen = $5, in_force = 0 WHERE id = $1";
         sqlx::query(update)
             .bind(id.as_str())
@@ -112,9 +114,11 @@ impl Store {
             .bind(row::to_json(gate))
             .bind(agents)
             .bind(row::millis(now))
-            .execute(&self.writer)
+            .execute(tx.db())
             .await?;
-        Ok(())
+        tx.nobody_is_at(id, now).await?;
+        tx.reported = true;
+        tx.commit().await
     }
 
     /// A relay follows the feed, by this name for it.
