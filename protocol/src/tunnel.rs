@@ -21,11 +21,20 @@ pub use probe::{End, Probe, TICK};
 /// Without a word for so long, the other side is gone. An outage of half of it leaves visits alive.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// One stream may have so much under way: 100 ms of a gigabit.
-const STREAM_WINDOW: u32 = 12 * 1024 * 1024;
+/// The most visits at once through one tunnel.
+pub const MAX_VISITS: u32 = 256;
 
-/// One box may make the other side hold so much in all, whatever its visits do.
-const CONNECTION_WINDOW: u32 = 48 * 1024 * 1024;
+/// One stream may have so much under way, as one channel at the SSH gate: 30 ms of half a gigabit, or
+/// 100 ms of 160 Mbit/s. It is also what a visit that nobody reads makes the other side hold.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// Room for every visit to stall and for the control stream to go on: credit for the connection is
+/// given back only when bytes are taken, so with less, a few stalled visits would stop everything,
+/// revocations included.
+const CONNECTION_WINDOW: u32 = (MAX_VISITS + 1) * STREAM_WINDOW;
+
+/// What was sent and not acknowledged, of all streams together: one long fat path full.
+const SEND_WINDOW: u64 = 32 * 1024 * 1024;
 
 /// A probe is one byte in a datagram frame; a few may wait.
 const PROBE_BUFFER: usize = 4 * 1024;
@@ -42,7 +51,7 @@ pub fn transport() -> TransportConfig {
         .max_idle_timeout(Some(IDLE_TIMEOUT.try_into().expect("the idle time-out fits QUIC's")))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
-        .send_window(u64::from(CONNECTION_WINDOW))
+        .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(Some(PROBE_BUFFER))
         .datagram_send_buffer_size(PROBE_BUFFER)
         .mtu_discovery_config(None)

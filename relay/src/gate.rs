@@ -30,7 +30,7 @@ mod handler;
 mod inbound;
 
 use handler::Handler;
-use inbound::Reader;
+use inbound::{Broken, Reader, Seat};
 
 /// How long a visitor has to take the last words before the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -171,13 +171,12 @@ struct Knocking {
     line: Arc<ChannelWriteHalf<Msg>>,
     reply: Option<ChannelOpenHandle>,
     reader: Option<Reader>,
-    closed: CancellationToken,
+    seat: Seat,
 }
 
 impl Knocking {
-    fn new(line: ChannelWriteHalf<Msg>, reader: Reader, reply: ChannelOpenHandle) -> Self {
-        let closed = reader.closed();
-        Self { line: Arc::new(line), reply: Some(reply), reader: Some(reader), closed }
+    fn new(line: ChannelWriteHalf<Msg>, (reader, seat): (Reader, Seat), reply: ChannelOpenHandle) -> Self {
+        Self { line: Arc::new(line), reply: Some(reply), reader: Some(reader), seat }
     }
 }
 
@@ -191,7 +190,7 @@ impl Visitor for Knocking {
         }
         let reader = self.reader.take().expect("a visitor is welcomed once");
         let line = self.line.clone();
-        (FromVisitor { reader, passed_on: 0 }, ToVisitor { line, closed: self.closed.clone() })
+        (FromVisitor { reader, passed_on: 0 }, ToVisitor { line, closed: self.seat.closed.clone() })
     }
 
     async fn leave(self, outcome: Result<(), Refusal>) {
@@ -200,7 +199,8 @@ impl Visitor for Knocking {
             // Nothing was opened and nothing went wrong: the visitor left before the answer.
             (Some(reply), Ok(())) => reply.reject(prohibited(String::new())).await,
             (None, _) => {
-                let _ = self.line.close().await;
+                // A client that takes nothing keeps nobody waiting.
+                let _ = timeout(FAREWELL, self.line.close()).await;
             }
         }
     }
@@ -221,7 +221,10 @@ struct FromVisitor {
 impl Source for FromVisitor {
     async fn next(&mut self) -> Result<Option<Bytes>, Halt> {
         let passed_on = std::mem::take(&mut self.passed_on);
-        let piece = self.reader.next(passed_on).await.map_err(|_| Halt::Refused(Refusal::Stalled))?;
+        let piece = self.reader.next(passed_on).await.map_err(|broken| match broken {
+            Broken::Overrun => Halt::Refused(Refusal::Stalled),
+            Broken::Abandoned => Halt::Gone,
+        })?;
         self.passed_on = piece.as_ref().map_or(0, Bytes::len);
         Ok(piece)
     }
@@ -245,8 +248,9 @@ impl Sink for ToVisitor {
     fn closed(&self) -> impl Future<Output = Halt> + Send + 'static {
         let closed = self.closed.clone();
         async move {
+            // What was sent before the close may still arrive at the box.
             closed.cancelled().await;
-            Halt::Gone
+            Halt::Deaf
         }
     }
 }

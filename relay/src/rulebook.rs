@@ -38,6 +38,10 @@ struct Book {
     rules: Rules,
     boxes: HashMap<DeviceId, Entry>,
     revision: u64,
+    /// How often a state was committed, renewals of leases included.
+    commits: u64,
+    /// Whether something of this feed was not believed: then not everything is in force.
+    rejected: bool,
     /// While a whole picture comes in: the boxes that are in it.
     snapshot: Option<HashSet<DeviceId>>,
 }
@@ -82,8 +86,16 @@ impl Rulebook {
     pub(crate) fn apply(&self, line: FeedLine) -> Result<(), Rejected> {
         match line {
             FeedLine::Heartbeat => return Ok(()),
-            FeedLine::Snapshot => self.write().snapshot = Some(HashSet::new()),
-            FeedLine::Box { device, key, grants } => self.learn(device, key, grants)?,
+            FeedLine::Snapshot => {
+                let mut book = self.write();
+                book.snapshot = Some(HashSet::new());
+                book.rejected = false;
+                return Ok(());
+            }
+            // Readers are told at the commit, which follows at once.
+            FeedLine::Box { device, key, grants } => {
+                return self.learn(device, key, grants).inspect_err(|_| self.write().rejected = true);
+            }
             FeedLine::Gone { device } => self.write().forget(device),
             FeedLine::Commit { revision } => self.write().commit(revision),
         }
@@ -92,14 +104,15 @@ impl Rulebook {
     }
 
     fn learn(&self, device: DeviceId, key: Option<String>, document: SignedGrants) -> Result<(), Rejected> {
+        // A box whose document cannot be believed is there all the same, and keeps its last good one.
+        if let Some(seen) = &mut self.write().snapshot {
+            seen.insert(device);
+        }
         let grants = document.verify(&self.verifier)?;
         if grants.device != device {
             return Err(Rejected::OtherBox(grants.device));
         }
         let mut book = self.write();
-        if let Some(seen) = &mut book.snapshot {
-            seen.insert(device);
-        }
         let held = book.boxes.get(&device);
         let is_newer =
             held.is_none_or(|held| (grants.revision, grants.signed_at) > (held.revision, held.signed_at));
@@ -155,11 +168,16 @@ impl Rulebook {
         self.read().boxes.get(&device).and_then(|entry| entry.key.as_ref()).is_some_and(|known| *known == hex)
     }
 
-    /// The document of a box and its place in the order of documents.
-    pub(crate) fn document(&self, device: DeviceId) -> Option<(SignedGrants, (u64, DateTime<Utc>))> {
+    /// The document of a box, if it is another than the one with this place in their order.
+    pub(crate) fn document(
+        &self,
+        device: DeviceId,
+        than: Option<(u64, DateTime<Utc>)>,
+    ) -> Option<(SignedGrants, (u64, DateTime<Utc>))> {
         let book = self.read();
         let entry = book.boxes.get(&device)?;
-        Some((entry.document.clone(), (entry.revision, entry.signed_at)))
+        let place = (entry.revision, entry.signed_at);
+        (than != Some(place)).then(|| (entry.document.clone(), place))
     }
 
     /// The revision of a box's document.
@@ -215,7 +233,10 @@ impl Book {
                 self.forget(device);
             }
         }
-        self.revision = revision;
+        self.commits += 1;
+        if !self.rejected {
+            self.revision = revision;
+        }
     }
 }
 
@@ -256,19 +277,19 @@ impl Reading {
 /// Keeps the last good rules on disk, as often as the disk keeps up.
 pub(crate) async fn keep(rulebook: Rulebook, state_dir: PathBuf, stop: tokio_util::sync::CancellationToken) {
     let mut reading = rulebook.reading();
-    let mut kept = rulebook.revision();
+    let mut kept = rulebook.read().commits;
     loop {
         let stopping = tokio::select! {
             () = reading.changed() => false,
             () = stop.cancelled() => true,
         };
         reading.mark_read();
-        let (book, path, revision) = (rulebook.clone(), state_dir.join(FILE), rulebook.revision());
-        if revision != kept || stopping {
-            kept = revision;
+        let (book, path, commits) = (rulebook.clone(), state_dir.join(FILE), rulebook.read().commits);
+        if commits != kept {
             let written = tokio::task::spawn_blocking(move || write_out(&book, &path)).await;
-            if let Err(error) = written.map_err(std::io::Error::other).flatten() {
-                tracing::warn!(%error, "the rules are in force but could not be kept");
+            match written.map_err(std::io::Error::other).flatten() {
+                Ok(()) => kept = commits,
+                Err(error) => tracing::warn!(%error, "the rules are in force but could not be kept"),
             }
         }
         if stopping {

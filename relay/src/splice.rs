@@ -6,9 +6,12 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use postern_protocol::Refusal;
+use tokio::time::timeout;
 
 #[cfg(test)]
 mod tests;
@@ -64,24 +67,43 @@ impl Tally {
     }
 }
 
+/// A visitor who wants no more has as good as left; the box may take what they sent before, for so long.
+const LAST_BYTES: Duration = Duration::from_secs(30);
+
+/// How a direction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Everything was said.
+    Said,
+    /// Nobody wanted to hear the rest.
+    Unheard,
+}
+
 /// Copies both ways until both directions have ended, or one side has left.
 pub(crate) async fn splice(
     visitor: (impl Source, impl Sink),
     tunnel: (impl Source, impl Sink),
     tally: &Tally,
 ) -> Result<(), Refusal> {
-    let up = pour(visitor.0, tunnel.1, &tally.up);
-    let down = pour(tunnel.0, visitor.1, &tally.down);
-    match tokio::try_join!(up, down) {
-        Ok(((), ())) | Err(Halt::Gone | Halt::Deaf) => Ok(()),
+    let up = pin!(pour(visitor.0, tunnel.1, &tally.up));
+    let down = pin!(pour(tunnel.0, visitor.1, &tally.down));
+    let ended = match select(up, down).await {
+        Either::Left((Ok(_), down)) => down.await,
+        Either::Right((Ok(End::Said), up)) => up.await,
+        Either::Right((Ok(End::Unheard), up)) => timeout(LAST_BYTES, up).await.unwrap_or(Err(Halt::Gone)),
+        Either::Left((Err(halt), _)) | Either::Right((Err(halt), _)) => Err(halt),
+    };
+    match ended {
+        Ok(_) | Err(Halt::Gone | Halt::Deaf) => Ok(()),
         Err(Halt::Refused(refusal)) => Err(refusal),
     }
 }
 
 /// One direction. A side that wants no more ends it as well as one that has no more.
-async fn pour(from: impl Source, to: impl Sink, count: &AtomicU64) -> Result<(), Halt> {
+async fn pour(from: impl Source, to: impl Sink, count: &AtomicU64) -> Result<End, Halt> {
     match copy(from, to, count).await {
-        Ok(()) | Err(Halt::Deaf) => Ok(()),
+        Ok(()) => Ok(End::Said),
+        Err(Halt::Deaf) => Ok(End::Unheard),
         Err(halt) => Err(halt),
     }
 }
@@ -95,7 +117,10 @@ async fn copy(mut from: impl Source, mut to: impl Sink, count: &AtomicU64) -> Re
         };
         let Some(chunk) = chunk else { return to.finish().await };
         let length = chunk.len();
-        to.send(chunk).await?;
+        tokio::select! {
+            sent = to.send(chunk) => sent?,
+            halt = &mut closed => return Err(halt),
+        }
         count.fetch_add(u64::try_from(length).expect("a chunk is small"), Relaxed);
     }
 }

@@ -116,12 +116,11 @@ async fn send_grants(
     to_box: &mut SendStream,
     sent: &mut Option<(u64, DateTime<Utc>)>,
 ) -> std::io::Result<()> {
-    match agents.rulebook.document(identity.device) {
-        Some((document, order)) if *sent != Some(order) => {
-            *sent = Some(order);
-            send(to_box, &ToAgent::Grants(document)).await
-        }
-        _ => Ok(()),
+    let Some((document, place)) = agents.rulebook.document(identity.device, *sent) else { return Ok(()) };
+    *sent = Some(place);
+    match timeout(PATIENCE, send(to_box, &ToAgent::Grants(document))).await {
+        Ok(sent) => sent,
+        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
     }
 }
 

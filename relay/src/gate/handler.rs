@@ -95,7 +95,8 @@ impl Handler {
         )
     }
 
-    fn show_directions(&self, channel: ChannelId, session: &mut Session) -> Result<(), Error> {
+    fn show_directions(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Error> {
+        self.sessions = self.sessions.saturating_sub(1);
         session.channel_success(channel)?;
         session.extended_data(channel, STDERR, self.directions().into_bytes())?;
         session.exit_status_request(channel, 1)?;
@@ -106,7 +107,7 @@ impl Handler {
 
 impl Drop for Handler {
     fn drop(&mut self) {
-        self.queues.close_all();
+        self.queues.abandon();
         if self.identity.is_none()
             && let Some((access, key)) = self.last_attempt.take()
         {
@@ -162,8 +163,8 @@ impl server::Handler for Handler {
         }
         // The session loop would wait for a reader that is there but slow; without one it goes on.
         let (_, line) = channel.split();
-        let reader = self.queues.enter(line.id().number());
-        let visitor = Knocking::new(line, reader, reply);
+        let seated = self.queues.enter(line.id().number());
+        let visitor = Knocking::new(line, seated, reply);
         let reception = self.gate.reception.clone();
         let span = tracing::info_span!(parent: None, "visit", id = %call.id, access = %call.access);
         tokio::spawn(async move { reception.visit(call, visitor).await }.instrument(span));

@@ -54,10 +54,11 @@ impl Queues {
     }
 
     /// Makes a channel's queue; call it before the channel is accepted.
-    pub(super) fn enter(&self, channel: u32) -> Reader {
+    pub(super) fn enter(&self, channel: u32) -> (Reader, Seat) {
         let inbound = Arc::<Inbound>::default();
         self.lock().insert(channel, inbound.clone());
-        Reader { queues: self.clone(), channel, inbound }
+        let seat = Seat { queues: self.clone(), channel, closed: inbound.closed.clone() };
+        (Reader { inbound }, seat)
     }
 
     /// Takes what came. When the channel trickles, waits a moment: the credit for these very bytes
@@ -87,10 +88,13 @@ impl Queues {
         }
     }
 
-    /// The client is gone, with all its channels.
-    pub(super) fn close_all(&self) {
-        let channels: Vec<_> = self.lock().keys().copied().collect();
-        channels.into_iter().for_each(|channel| self.close(channel));
+    /// The client is gone, with all its channels, and did not say that it was done.
+    pub(super) fn abandon(&self) {
+        for inbound in self.lock().values() {
+            inbound.lock().abandoned = true;
+            inbound.arrived.notify_one();
+            inbound.closed.cancel();
+        }
     }
 
     /// How large a window the next credit restores.
@@ -131,6 +135,16 @@ struct Queue {
     waiting: usize,
     ended: bool,
     overrun: bool,
+    abandoned: bool,
+}
+
+/// Why there is no more to read, although the client did not say that it was done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// It sent more than its window.
+    Overrun,
+    /// It is gone.
+    Abandoned,
 }
 
 impl Inbound {
@@ -161,14 +175,20 @@ impl Inbound {
 
 /// The one who takes a channel's bytes to the box.
 pub(super) struct Reader {
+    inbound: Arc<Inbound>,
+}
+
+/// A channel's place among those of its connection, for as long as its visit lasts.
+pub(super) struct Seat {
     queues: Queues,
     channel: u32,
-    inbound: Arc<Inbound>,
+    /// Falls when the client closes the channel or leaves.
+    pub(super) closed: CancellationToken,
 }
 
 impl Reader {
     /// The next bytes, or none at the end. Asking for more says that the last ones were passed on.
-    pub(super) async fn next(&mut self, passed_on: usize) -> Result<Option<Bytes>, Overrun> {
+    pub(super) async fn next(&mut self, passed_on: usize) -> Result<Option<Bytes>, Broken> {
         self.inbound.lock().waiting -= passed_on;
         if passed_on > 0 {
             self.inbound.taken.notify_one();
@@ -178,7 +198,8 @@ impl Reader {
             {
                 let mut queue = self.inbound.lock();
                 match queue.pieces.pop_front() {
-                    _ if queue.overrun => return Err(Overrun),
+                    _ if queue.overrun => return Err(Broken::Overrun),
+                    _ if queue.abandoned => return Err(Broken::Abandoned),
                     Some(piece) => return Ok(Some(piece.freeze())),
                     None if queue.ended => return Ok(None),
                     None => {}
@@ -187,14 +208,9 @@ impl Reader {
             arrived.await;
         }
     }
-
-    /// Falls when the client closes the channel or leaves.
-    pub(super) fn closed(&self) -> CancellationToken {
-        self.inbound.closed.clone()
-    }
 }
 
-impl Drop for Reader {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.queues.lock().remove(&self.channel);
     }
@@ -216,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_count_until_they_are_passed_on_and_the_end_comes_last() {
         let queues = Queues::default();
-        let mut reader = queues.enter(CHANNEL);
+        let (mut reader, _seat) = queues.enter(CHANNEL);
         queues.push(CHANNEL, &vec![7; FULL as usize + 1]).await.unwrap();
         queues.end(CHANNEL);
         assert_eq!(queues.credit(), TRICKLE);
@@ -229,12 +245,32 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_ignores_its_window_is_noticed() {
         let queues = Queues::default();
-        let _reader = queues.enter(CHANNEL);
+        let _open = queues.enter(CHANNEL);
         let piece = vec![0; 1024 * 1024];
         for _ in 0..MOST / piece.len() {
             queues.push(CHANNEL, &piece).await.unwrap();
         }
         assert_eq!(queues.push(CHANNEL, &[1]).await, Err(Overrun));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_vanishes_was_not_done() {
+        let queues = Queues::default();
+        let (mut reader, seat) = queues.enter(CHANNEL);
+        queues.push(CHANNEL, b"half a").await.unwrap();
+        queues.abandon();
+        assert_eq!(reader.next(0).await, Err(Broken::Abandoned));
+        assert!(seat.closed.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_channel_keeps_its_seat_after_its_client_has_said_everything() {
+        let queues = Queues::default();
+        let (reader, seat) = queues.enter(CHANNEL);
+        drop(reader);
+        assert_eq!(queues.len(), 1);
+        queues.close(CHANNEL);
+        assert!(seat.closed.is_cancelled());
     }
 
     #[tokio::test]

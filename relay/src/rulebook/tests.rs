@@ -109,6 +109,19 @@ fn a_box_that_is_in_no_snapshot_any_more_is_not_known() {
 }
 
 #[test]
+fn a_box_whose_document_is_not_believed_keeps_its_last_good_one_and_nothing_newer_is_called_in_force() {
+    let fixture = Fixture::new();
+    fixture.book.apply(fixture.line(1, 7, true)).unwrap();
+    fixture.book.apply(FeedLine::Commit { revision: 7 }).unwrap();
+    fixture.book.apply(FeedLine::Snapshot).unwrap();
+    let grants = GrantSigner::from_seed(&[6; 32]).sign(&fixture.grants(1, 8, false));
+    fixture.book.apply(FeedLine::Box { device: device(1), key: None, grants }).unwrap_err();
+    fixture.book.apply(FeedLine::Commit { revision: 8 }).unwrap();
+    assert!(fixture.opens());
+    assert_eq!(fixture.book.revision(), 7);
+}
+
+#[test]
 fn a_box_that_joined_has_another_key_under_the_same_document() {
     let fixture = Fixture::new();
     let FeedLine::Box { device, grants, .. } = fixture.line(1, 7, true) else { unreachable!() };
@@ -141,6 +154,7 @@ async fn a_reader_hears_of_what_changed_since_it_decided() {
     let mut reading = fixture.book.reading();
     assert_eq!(reading.decide(&call(), Utc::now()), Err(Denial::UnknownAccess));
     fixture.book.apply(fixture.line(1, 7, true)).unwrap();
+    fixture.book.apply(FeedLine::Commit { revision: 7 }).unwrap();
     reading.changed().await;
     assert!(reading.decide(&call(), Utc::now()).is_ok());
 }
