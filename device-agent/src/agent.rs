@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use postern_protocol::Refusal;
-use postern_protocol::access::Permit;
+use postern_protocol::access::{Denial, Permit};
 use postern_protocol::id::{AccessId, Login};
 use postern_protocol::ssh_key::PublicKey;
 use postern_protocol::wire::{BoxFacts, Certificate, Open};
@@ -92,9 +92,19 @@ impl Agent {
         self.under_policy(|policy| policy.consult_owner(port))
     }
 
-    /// The box's answer to a visit.
-    pub(crate) fn judge(&self, open: &Open, at: DateTime<Utc>) -> Result<Permit, Refusal> {
-        self.under_policy(|policy| policy.judge(open, at))
+    /// The box's answer to a visit that comes or goes on as this visitor. One who was let in by a
+    /// key that the access names no longer is a stranger.
+    pub(crate) fn judge(
+        &self,
+        open: &Open,
+        visitor: Option<&Visitor>,
+        at: DateTime<Utc>,
+    ) -> Result<Permit, Refusal> {
+        let permit = self.under_policy(|policy| policy.judge(open, at))?;
+        match self.visitor(open.access).as_ref() == visitor {
+            true => Ok(permit),
+            false => Err(Refusal::DeniedByBox(Denial::WrongKey)),
+        }
     }
 
     fn under_policy<T>(&self, ask: impl FnOnce(Policy<'_>) -> T) -> T {
@@ -116,11 +126,11 @@ impl Agent {
         }
     }
 
-    /// Whom an access lets in, and by which key they prove it.
-    pub(crate) fn visitor(&self, access: AccessId) -> Option<(Login, PublicKey)> {
+    /// Whom an access lets in; nobody in particular if it asks for no key.
+    pub(crate) fn visitor(&self, access: AccessId) -> Option<Visitor> {
         let grants = self.grants();
         let rule = grants.rules.by_access(access)?;
-        Some((rule.login.clone(), rule.key.clone()?))
+        Some(Visitor { login: rule.login.clone(), key: rule.key.clone()? })
     }
 
     /// Takes a renewed certificate.
@@ -141,6 +151,15 @@ impl Agent {
     pub(crate) fn changes(&self) -> Changes {
         Changes { grants: self.holder.watch(), paused: self.pause.watch() }
     }
+}
+
+/// Somebody whom an access lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Visitor {
+    /// Who they are on the box.
+    pub(crate) login: Login,
+    /// The key that they prove.
+    pub(crate) key: PublicKey,
 }
 
 /// Changes of what is in force.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::agent::Agent;
 use crate::config::Config;
@@ -35,6 +35,9 @@ const MAX_CONVERSATIONS: usize = 4;
 
 /// The whole of a conversation.
 const CONVERSATION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait when the system lacks what an accepted connection needs.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 /// What the owner wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +113,7 @@ impl Control {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "the control socket");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    sleep(ACCEPT_RETRY).await;
                     continue;
                 }
             };

@@ -92,10 +92,7 @@ pub(crate) async fn stay(agent: &Arc<Agent>) {
 async fn try_each(agent: &Arc<Agent>) -> Parted {
     let mut parted = Parted::Unreachable(anyhow::anyhow!("the membership names no relay"));
     for relay in agent.member().relays {
-        parted = tokio::select! {
-            parted = tunnel::hold(agent, &relay) => parted,
-            () = agent.stopping.cancelled() => Parted::Stopping,
-        };
+        parted = tunnel::hold(agent, &relay).await;
         if !matches!(parted, Parted::Unreachable(_)) {
             break;
         }

@@ -10,15 +10,18 @@ use postern_protocol::access::{Denial, Permit};
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::{Open, Opening, io};
 use quinn::{RecvStream, SendStream, VarInt};
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use tokio_util::io::{InspectReader, InspectWriter};
 use tracing::Instrument;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Visitor};
 use crate::config::SSH_PORT;
 use crate::shell::{Guest, Shell};
-use crate::splice::splice;
+use crate::splice::{count, splice};
 use crate::ssh::Server;
+use crate::visits::Traffic;
 
 /// The relay has the first message ready when it opens a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The wall clock may jump and the clock that sleeps do not follow it, so sleeps are short.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// How long the built-in server may take to end a visit that has lost its permit.
+/// How long the agent's own server may take to end a visit that has lost its permit.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A stream that ends with this code was ended by the box.
@@ -44,6 +47,12 @@ pub(crate) struct Stream {
     pub(crate) recv: RecvStream,
 }
 
+/// A visit that may come in: whom it was let in as, and to what.
+struct Admitted {
+    visitor: Option<Visitor>,
+    service: Service,
+}
+
 /// What a visit is connected to.
 enum Service {
     Local(TcpStream),
@@ -52,19 +61,24 @@ enum Service {
 
 /// Serves one stream that the relay has opened.
 pub(crate) async fn serve(agent: Arc<Agent>, mut stream: Stream) {
-    let open = match timeout(OPEN_TIMEOUT, io::receive::<_, Open>(&mut stream.recv, SMALL)).await {
-        Ok(Ok(open)) => open,
-        Ok(Err(error)) => return tracing::debug!(%error, "a stream without a visit"),
-        Err(_) => return tracing::debug!("a stream on which nothing was said"),
-    };
+    let Some(open) = hear(&mut stream.recv).await else { return };
     let span = tracing::info_span!("visit", id = %open.visit, access = %open.access, visitor = %open.visitor);
-    visit(agent, open, stream).instrument(span).await;
+    visit(&agent, &open, stream).instrument(span).await;
 }
 
-async fn visit(agent: Arc<Agent>, open: Open, stream: Stream) {
-    let result = match admit(&agent, &open).await {
-        Ok(service) => attend(&agent, &open, stream, service).await,
-        Err(refusal) => turn_away(&agent, &open, stream, refusal).await,
+async fn hear(from: &mut (impl AsyncRead + Unpin)) -> Option<Open> {
+    match timeout(OPEN_TIMEOUT, io::receive(from, SMALL)).await {
+        Ok(Ok(open)) => return Some(open),
+        Ok(Err(error)) => tracing::debug!(%error, "a stream without a visit"),
+        Err(_) => tracing::debug!("a stream on which nothing was said"),
+    }
+    None
+}
+
+async fn visit(agent: &Arc<Agent>, open: &Open, mut stream: Stream) {
+    let result = match admit(agent, open).await {
+        Ok(admitted) => attend(agent, open, stream, admitted).await,
+        Err(refusal) => turn_away(agent, open, &mut stream.send, refusal).await,
     };
     if let Err(error) = result {
         tracing::debug!(error = format!("{error:#}"), "the visit broke off");
@@ -72,82 +86,124 @@ async fn visit(agent: Arc<Agent>, open: Open, stream: Stream) {
 }
 
 /// Decides, then connects; in this order, because only a permit opens a service.
-async fn admit(agent: &Arc<Agent>, open: &Open) -> Result<Service, Refusal> {
+async fn admit(agent: &Arc<Agent>, open: &Open) -> Result<Admitted, Refusal> {
     agent.consult_owner(open.port)?;
     agent.catch_up(open.revision, GRANTS_TIMEOUT).await;
-    let permit = agent.judge(open, Utc::now())?;
-    connect(agent, open, &permit).await
+    let visitor = agent.visitor(open.access);
+    let permit = agent.judge(open, visitor.as_ref(), Utc::now())?;
+    let service = connect(agent, open, visitor.as_ref(), &permit).await?;
+    Ok(Admitted { visitor, service })
 }
 
-async fn connect(agent: &Arc<Agent>, open: &Open, permit: &Permit) -> Result<Service, Refusal> {
+async fn connect(
+    agent: &Arc<Agent>,
+    open: &Open,
+    visitor: Option<&Visitor>,
+    permit: &Permit,
+) -> Result<Service, Refusal> {
     let address = match (permit.port(), agent.ssh()) {
-        (SSH_PORT, Server::Builtin(shell)) => return Ok(Service::Shell(shell, guest(agent, open)?)),
+        (SSH_PORT, Server::Builtin(shell)) => {
+            // Without a key there is nobody whom the agent's own server could believe.
+            let visitor = visitor.ok_or(Refusal::DeniedByBox(Denial::WrongKey))?;
+            return Ok(Service::Shell(shell, guest(agent, open, visitor)));
+        }
         (SSH_PORT, Server::System(found)) => found.address,
         (SSH_PORT, Server::Nothing) => return Err(Refusal::ServiceDown),
         (port, _) => agent.config.services.address(port).ok_or(Refusal::NotOffered { port })?,
     };
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let service = connected.map_err(|_| Refusal::ServiceDown)?.map_err(|error| {
+    let connected = connected.unwrap_or_else(|late| Err(late.into()));
+    let service = connected.and_then(|service| service.set_nodelay(true).map(|()| service));
+    service.map(Service::Local).map_err(|error| {
         tracing::debug!(%address, %error, "the service does not answer");
         Refusal::ServiceDown
-    })?;
-    service.set_nodelay(true).map_err(|_| Refusal::ServiceDown)?;
-    Ok(Service::Local(service))
+    })
 }
 
-/// What the built-in server must know of a visitor: whom to believe, and whether still.
-fn guest(agent: &Arc<Agent>, open: &Open) -> Result<Guest, Refusal> {
-    let (login, key) = agent.visitor(open.access).ok_or(Refusal::DeniedByBox(Denial::WrongKey))?;
-    let (asked, of) = (open.clone(), agent.clone());
-    let allowed = move || match of.judge(&asked, Utc::now()) {
+/// What the agent's own server must know of a visitor: whom to believe, and whether still.
+fn guest(agent: &Arc<Agent>, open: &Open, visitor: &Visitor) -> Guest {
+    let (of, asked, whom) = (agent.clone(), open.clone(), visitor.clone());
+    let allowed = move || match of.judge(&asked, Some(&whom), Utc::now()) {
         Ok(_) => Ok(()),
         Err(Refusal::DeniedByBox(denial)) => Err(denial),
         // The visit is about to be ended for another reason; until then nothing new begins.
         Err(_) => Err(Denial::UnknownAccess),
     };
-    let ended = agent.stopping.child_token();
-    Ok(Guest { access: open.access, login, key, visitor: open.visitor, allowed: Arc::new(allowed), ended })
+    Guest {
+        access: open.access,
+        login: visitor.login.clone(),
+        key: visitor.key.clone(),
+        visitor: open.visitor,
+        allowed: Arc::new(allowed),
+        ended: agent.stopping.child_token(),
+    }
 }
 
 /// Lets the visit in and watches over it until it ends or must end.
-async fn attend(agent: &Agent, open: &Open, mut stream: Stream, service: Service) -> anyhow::Result<()> {
+async fn attend(agent: &Agent, open: &Open, mut stream: Stream, admitted: Admitted) -> anyhow::Result<()> {
     io::send(&mut stream.send, &Opening::Opened).await.context("answering the relay")?;
     let ticket = agent.visits.enter(open, Utc::now());
     tracing::info!(port = open.port, "visit");
-    match service {
-        Service::Local(service) => {
-            let Stream { send, recv } = &mut stream;
-            let refusal = tokio::select! {
-                moved = splice(recv, send, service, &ticket.traffic) => return moved.context("moving bytes"),
-                refusal = withdrawn(agent, open) => refusal,
-            };
-            // Both may have ended by themselves in the same moment.
-            let _already_ended = (stream.send.reset(ENDED_BY_BOX), stream.recv.stop(ENDED_BY_BOX));
-            send_away(agent, open, &refusal);
-        }
-        Service::Shell(shell, guest) => {
-            let ended = guest.ended.clone();
-            let session = shell.serve(tokio::io::join(stream.recv, stream.send), guest);
-            tokio::pin!(session);
-            let refusal = tokio::select! {
-                () = &mut session => return Ok(()),
-                refusal = withdrawn(agent, open) => refusal,
-            };
-            ended.cancel();
-            send_away(agent, open, &refusal);
-            let _gone_or_late = timeout(FAREWELL, session).await;
-        }
+    let withdrawn = withdrawn(agent, open, admitted.visitor.as_ref());
+    let sent_away = match admitted.service {
+        Service::Local(service) => local(stream, service, &ticket.traffic, withdrawn).await?,
+        Service::Shell(shell, guest) => session(stream, &shell, guest, &ticket.traffic, withdrawn).await,
+    };
+    if let Some(refusal) = sent_away {
+        tracing::info!(code = refusal.code(), "visit ended: {refusal}");
+        agent.visits.refuse(open, &refusal, Utc::now());
     }
     Ok(())
 }
 
+/// A visit to a service on the box or next to it; why it was ended, unless it ended by itself.
+async fn local(
+    Stream { mut send, mut recv }: Stream,
+    service: TcpStream,
+    traffic: &Traffic,
+    withdrawn: impl Future<Output = Refusal>,
+) -> anyhow::Result<Option<Refusal>> {
+    let refusal = tokio::select! {
+        moved = splice(&mut recv, &mut send, service, traffic) => {
+            return moved.map(|()| None).context("moving bytes");
+        }
+        refusal = withdrawn => refusal,
+    };
+    // Both may have ended by themselves in the same moment.
+    let _already_ended = (send.reset(ENDED_BY_BOX), recv.stop(ENDED_BY_BOX));
+    Ok(Some(refusal))
+}
+
+/// A visit to the agent's own SSH server; why it was ended, unless it ended by itself.
+async fn session(
+    Stream { send, recv }: Stream,
+    shell: &Arc<Shell>,
+    guest: Guest,
+    traffic: &Arc<Traffic>,
+    withdrawn: impl Future<Output = Refusal>,
+) -> Option<Refusal> {
+    let (inwards, outwards) = (traffic.clone(), traffic.clone());
+    let recv = InspectReader::new(recv, move |bytes| count(&inwards.to_service, bytes.len()));
+    let send = InspectWriter::new(send, move |bytes| count(&outwards.to_visitor, bytes.len()));
+    let ended = guest.ended.clone();
+    let session = shell.serve(tokio::io::join(recv, send), guest);
+    tokio::pin!(session);
+    let refusal = tokio::select! {
+        () = &mut session => return None,
+        refusal = withdrawn => refusal,
+    };
+    ended.cancel();
+    let _gone_or_late = timeout(FAREWELL, session).await;
+    Some(refusal)
+}
+
 /// Returns once the visit may not go on, and why.
-async fn withdrawn(agent: &Agent, open: &Open) -> Refusal {
+async fn withdrawn(agent: &Agent, open: &Open, visitor: Option<&Visitor>) -> Refusal {
     let mut changes = agent.changes();
     loop {
         changes.mark_seen();
         let now = Utc::now();
-        let permit = match agent.judge(open, now) {
+        let permit = match agent.judge(open, visitor, now) {
             Ok(permit) => permit,
             Err(refusal) => return refusal,
         };
@@ -164,17 +220,11 @@ pub(crate) fn until(moment: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     (moment - now).to_std().unwrap_or_default().min(LONGEST_SLEEP)
 }
 
-fn send_away(agent: &Agent, open: &Open, refusal: &Refusal) {
-    tracing::info!(code = refusal.code(), "visit ended: {refusal}");
-    agent.visits.refuse(open, refusal, Utc::now());
-}
-
-async fn turn_away(agent: &Agent, open: &Open, mut stream: Stream, refusal: Refusal) -> anyhow::Result<()> {
+async fn turn_away(agent: &Agent, open: &Open, to: &mut SendStream, refusal: Refusal) -> anyhow::Result<()> {
     tracing::info!(code = refusal.code(), port = open.port, "visit refused: {refusal}");
     agent.visits.refuse(open, &refusal, Utc::now());
-    let answer = Opening::Refused(refusal);
-    io::send(&mut stream.send, &answer).await.context("answering the relay")?;
-    stream.send.finish().context("ending the stream")
+    io::send(to, &Opening::Refused(refusal)).await.context("answering the relay")?;
+    to.finish().context("ending the stream")
 }
 
 #[cfg(test)]

@@ -35,21 +35,21 @@ pub(crate) async fn splice(
     .map(drop)
 }
 
-async fn inwards(from: &mut RecvStream, mut to: WriteHalf<'_>, count: &AtomicU64) -> io::Result<()> {
+async fn inwards(from: &mut RecvStream, mut to: WriteHalf<'_>, total: &AtomicU64) -> io::Result<()> {
     while let Some(chunk) = from.read_chunk(CHUNK, true).await? {
         if to.write_all(&chunk.bytes).await.is_err() {
             // The service listens no more; what it still says is delivered all the same.
             let _already_ended = from.stop(DEAF);
             return Ok(());
         }
-        add(count, chunk.bytes.len());
+        count(total, chunk.bytes.len());
     }
     // A service that is gone already has ended this half itself.
     let _already_gone = to.shutdown().await;
     Ok(())
 }
 
-async fn outwards(mut from: ReadHalf<'_>, to: &mut SendStream, count: &AtomicU64) -> io::Result<()> {
+async fn outwards(mut from: ReadHalf<'_>, to: &mut SendStream, total: &AtomicU64) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         if buffer.capacity() < LEAST_ROOM {
@@ -61,12 +61,13 @@ async fn outwards(mut from: ReadHalf<'_>, to: &mut SendStream, count: &AtomicU64
         let chunk = buffer.split().freeze();
         let length = chunk.len();
         to.write_chunk(chunk).await?;
-        add(count, length);
+        count(total, length);
     }
     let _already_stopped = to.finish();
     Ok(())
 }
 
-fn add(count: &AtomicU64, bytes: usize) {
-    count.fetch_add(bytes as u64, Ordering::Relaxed);
+/// Adds to a count of bytes.
+pub(crate) fn count(total: &AtomicU64, bytes: usize) {
+    total.fetch_add(bytes as u64, Ordering::Relaxed);
 }

@@ -115,9 +115,9 @@ pub struct OpenVisit {
     pub visitor: SocketAddr,
     /// Since when.
     pub since: DateTime<Utc>,
-    /// Bytes from the visitor; not counted for the agent's own SSH server.
+    /// Bytes from the visitor.
     pub bytes_to_service: u64,
-    /// Bytes to the visitor; not counted for the agent's own SSH server.
+    /// Bytes to the visitor.
     pub bytes_to_visitor: u64,
 }
 

@@ -24,6 +24,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Resolvers may try for half a minute; the next relay is tried sooner.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The last packet leaves at once; this is for a network that is gone.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
 
@@ -49,7 +52,7 @@ impl Dialled {
     /// Closes the connection and lets the last packet leave.
     pub(crate) async fn close(self) {
         self.connection.close(VarInt::from_u32(0), b"");
-        let _best_effort = timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+        let _best_effort = timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
     }
 }
 

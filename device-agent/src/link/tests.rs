@@ -160,3 +160,35 @@ async fn a_certificate_past_two_thirds_of_its_life_is_renewed_for_the_same_key()
     assert_eq!((kept.certificate, kept.key), (own, member.key));
     linked.stop().await;
 }
+
+#[tokio::test]
+async fn a_certificate_that_the_relay_does_not_take_is_named_as_such() {
+    let ours = Installation::new();
+    let relay = Relay::of(&ours);
+    relay.answer_handshakes();
+    let mut member = ours.member(&relay.address());
+    member.certificate = ours.certify_from(now() - TimeDelta::days(40), &member.key, member.device).own;
+    let linked = Linked::new(member);
+    linked.down_because("does not accept this box's certificate").await;
+    linked.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_where_nobody_answers_is_given_up() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ours = Installation::new();
+    let linked = Linked::new(ours.member(&silent.local_addr().unwrap().to_string()));
+    linked.down_because("does not answer over UDP").await;
+    linked.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_accepts_and_says_nothing_is_given_up() {
+    let ours = Installation::new();
+    let relay = Relay::of(&ours);
+    let linked = Linked::new(ours.member(&relay.address()));
+    let _says_nothing = relay.caller().await;
+    tokio::time::pause();
+    linked.down_because("the relay says nothing").await;
+    linked.stop().await;
+}

@@ -9,7 +9,7 @@ use postern_protocol::id::RelayId;
 use postern_protocol::wire::frame::LARGE;
 use postern_protocol::wire::io::{receive, send};
 use postern_protocol::wire::{BoxFacts, Goodbye, ToAgent, ToRelay, VERSION};
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -31,19 +31,44 @@ const RENEWAL_RETRY: TimeDelta = TimeDelta::minutes(10);
 /// Visits have been told to end; then the tunnel closes under them.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// QUIC's codes for TLS alerts (RFC 9001, section 4.8).
+const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
+
 /// Holds a tunnel to this relay for as long as it lasts.
 pub(super) async fn hold(agent: &Arc<Agent>, relay: &str) -> Parted {
-    let dialled = match reach(agent, relay).await {
+    let dialled = tokio::select! {
+        dialled = reach(agent, relay) => dialled,
+        () = agent.stopping.cancelled() => return Parted::Stopping,
+    };
+    let dialled = match dialled {
         Ok(dialled) => dialled,
         Err(error) => return Parted::Unreachable(error),
     };
-    let parted = match enter(agent, &dialled.connection).await {
+    let entered = tokio::select! {
+        entered = enter(agent, &dialled.connection) => entered,
+        () = agent.stopping.cancelled() => return Parted::Stopping,
+    };
+    let parted = match entered {
         Ok(Entered::Welcome(control)) => stay(agent, relay, &dialled.connection, *control).await,
         Ok(Entered::Dismissed(goodbye)) => Parted::Dismissed(goodbye),
-        Err(error) => Parted::Unreachable(error),
+        Err(error) => Parted::Unreachable(explain(&dialled.connection, error)),
     };
     dialled.close().await;
     parted
+}
+
+/// TLS 1.3 lets the relay look at the box's certificate only after the box has begun to talk.
+fn explain(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
+    match connection.close_reason() {
+        Some(ConnectionError::ConnectionClosed(close)) if TLS_ALERTS.contains(&close.error_code.into()) => {
+            anyhow!(
+                "the relay does not accept this box's certificate ({}); if it has expired or the box was \
+                 deleted, make the box join again: postern-agent join --force …",
+                close.error_code
+            )
+        }
+        _ => error,
+    }
 }
 
 async fn reach(agent: &Agent, relay: &str) -> anyhow::Result<Dialled> {
@@ -80,7 +105,7 @@ async fn enter(agent: &Agent, connection: &Connection) -> anyhow::Result<Entered
     }
 }
 
-/// Does all that is done over a tunnel, side by side, until one of them ends it.
+/// Does all that is done over a tunnel, until it ends.
 async fn stay(agent: &Arc<Agent>, relay: &str, connection: &Connection, control: Control) -> Parted {
     let began = Instant::now();
     tracing::info!(relay, id = %control.relay, "connected");
@@ -90,31 +115,51 @@ async fn stay(agent: &Arc<Agent>, relay: &str, connection: &Connection, control:
         relay: control.relay,
         connection: connection.clone(),
     });
+    let Control { send, mut recv, said, .. } = control;
     let visits = TaskTracker::new();
+    // Side by side; whichever ends first ends the others.
     let ended = tokio::select! {
-        ended = listen(agent, control.recv) => ended,
-        ended = speak(agent, control.send, control.said) => ended.map(|never| match never {}),
+        ended = listen(agent, &mut recv) => ended,
+        ended = speak(agent, send, said) => ended.map(|never| match never {}),
         ended = admit(agent, connection, &visits) => ended.map(|never| match never {}),
         never = keep_probing(agent, connection) => match never {},
         () = agent.stopping.cancelled() => {
-            visits.close();
-            let _in_time = timeout(FAREWELL, visits.wait()).await;
+            finish(&visits, FAREWELL).await;
             return Parted::Stopping;
         }
     };
     match ended {
-        Ok(goodbye) => Parted::Dismissed(goodbye),
+        Ok(goodbye) => {
+            if let Goodbye::Draining { within_seconds } = goodbye {
+                drain(agent, &mut recv, &visits, Duration::from_secs(within_seconds.into())).await;
+            }
+            Parted::Dismissed(goodbye)
+        }
         Err(why) => Parted::Lost { stood: began.elapsed(), why },
     }
+}
+
+/// Nobody new comes in; who is inside may finish, and the relay still says who may not.
+async fn drain(agent: &Agent, from: &mut RecvStream, visits: &TaskTracker, window: Duration) {
+    tokio::select! {
+        () = finish(visits, window) => {}
+        _ = listen(agent, from) => {}
+        () = agent.stopping.cancelled() => {}
+    }
+}
+
+async fn finish(visits: &TaskTracker, patience: Duration) {
+    visits.close();
+    let _in_time = timeout(patience, visits.wait()).await;
 }
 
 /// What can only end in an error.
 type Unending = anyhow::Result<std::convert::Infallible>;
 
 /// Hears the relay out, until it says goodbye.
-async fn listen(agent: &Agent, mut from: RecvStream) -> anyhow::Result<Goodbye> {
+async fn listen(agent: &Agent, from: &mut RecvStream) -> anyhow::Result<Goodbye> {
     loop {
-        match receive(&mut from, LARGE).await.context("the tunnel was lost")? {
+        match receive(from, LARGE).await.context("the tunnel was lost")? {
             ToAgent::Grants(signed) => {
                 if let Err(rejected) = agent.holder.accept(signed).await {
                     tracing::warn!("grants not taken: {rejected}");

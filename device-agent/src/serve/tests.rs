@@ -1,11 +1,11 @@
 //! Visits, over a real tunnel to a relay that may be hostile.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use chrono::TimeDelta;
 use postern_protocol::grant::{Grant, Grants};
-use postern_protocol::id::AccessId;
+use postern_protocol::id::{AccessId, VisitId};
+use postern_protocol::wire::{Goodbye, ToAgent};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -16,7 +16,8 @@ use crate::config::{Config, Services};
 use crate::link;
 use crate::pause::Pause;
 use crate::state::State;
-use crate::testing::{EXPIRES_IN, Installation, Relay, Tunnel, grant, now};
+use crate::testing::{EXPIRES_IN, Installation, Relay, Tunnel, VISITOR, Visit, grant, now};
+use crate::visits::MAX_VISITS;
 
 /// A running agent with one service, and a relay it is connected to.
 struct Fixture {
@@ -76,7 +77,7 @@ impl Fixture {
     }
 
     /// A visit that was let in, and the service's end of it.
-    async fn visit(&self) -> (crate::testing::Visit, TcpStream) {
+    async fn visit(&self) -> (Visit, TcpStream) {
         let visit = self.tunnel.open(self.access(), self.port(), 1);
         let (visit, (service, _)) = tokio::join!(visit, async { self.service.accept().await.unwrap() });
         assert_eq!(visit.opening, Opening::Opened);
@@ -92,7 +93,7 @@ impl Fixture {
 }
 
 /// The code with which the box ended a visit.
-async fn ended_with(visit: &mut crate::testing::Visit) -> quinn::ReadError {
+async fn ended_with(visit: &mut Visit) -> quinn::ReadError {
     visit.recv.read(&mut [0]).await.unwrap_err()
 }
 
@@ -136,11 +137,11 @@ async fn a_hostile_relay_opens_nothing_without_a_valid_grant() {
 
     // Signed by somebody else: not taken, and so as good as absent.
     let forged = Installation::new().sign(&fixture.ours.grants(1, vec![grant(port)]));
-    fixture.tunnel.say(&postern_protocol::wire::ToAgent::Grants(forged)).await;
+    fixture.tunnel.say(&ToAgent::Grants(forged)).await;
     // For another box: likewise.
     let mut other = fixture.ours.grants(2, vec![grant(port)]);
     other.device = Installation::new().device;
-    fixture.tunnel.say(&postern_protocol::wire::ToAgent::Grants(fixture.ours.sign(&other))).await;
+    fixture.tunnel.say(&ToAgent::Grants(fixture.ours.sign(&other))).await;
 
     let mut expired = grant(port);
     expired.expires_at = now() - EXPIRES_IN;
@@ -213,11 +214,11 @@ async fn a_visit_ahead_of_its_grants_waits_for_them() {
     let Fixture { tunnel, service, .. } = &mut fixture;
     let port = service.local_addr().unwrap().port();
     let (access, connection) = (grant(port).access, tunnel.connection.clone());
-    let open = postern_protocol::wire::Open {
-        visit: postern_protocol::id::VisitId::from_entropy([1; 10]),
+    let open = Open {
+        visit: VisitId::from_entropy([1; 10]),
         access,
         port,
-        visitor: crate::testing::VISITOR.parse::<SocketAddr>().unwrap(),
+        visitor: VISITOR.parse().unwrap(),
         revision: 1,
     };
     let (mut to, mut from) = connection.open_bi().await.unwrap();
@@ -226,6 +227,93 @@ async fn a_visit_ahead_of_its_grants_waits_for_them() {
     let opening: Opening = io::receive(&mut from, SMALL).await.unwrap();
     assert_eq!(opening, Opening::Opened);
     fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_draining_relay_lets_those_inside_finish() {
+    let mut fixture = Fixture::new().await;
+    fixture.hold(1, vec![grant(fixture.port())]).await;
+    let (mut visit, mut service) = fixture.visit().await;
+    fixture.tunnel.say(&ToAgent::Goodbye(Goodbye::Draining { within_seconds: 60 })).await;
+    service.write_all(b"the rest").await.unwrap();
+    drop(service);
+    assert_eq!(visit.recv.read_to_end(10).await.unwrap(), b"the rest");
+    visit.send.finish().unwrap();
+    fixture.tunnel.connection.closed().await;
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn grants_that_never_come_are_not_waited_for_long() {
+    let mut fixture = Fixture::new().await;
+    fixture.hold(1, vec![grant(fixture.port())]).await;
+    let began = std::time::Instant::now();
+    let unknown = fixture.tunnel.open(AccessId::from_entropy([9; 10]), fixture.port(), 2).await.opening;
+    assert_eq!(unknown, Opening::Refused(Refusal::DeniedByBox(Denial::UnknownAccess)));
+    assert!(began.elapsed() >= GRANTS_TIMEOUT);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn another_key_or_login_in_the_access_ends_the_visits_of_the_old_one() {
+    let mut fixture = Fixture::new().await;
+    let mut edited = grant(fixture.port());
+    fixture.hold(1, vec![edited.clone()]).await;
+    let (mut visit, _service) = fixture.visit().await;
+    edited.login = "admin".parse().unwrap();
+    fixture.hold(2, vec![edited]).await;
+    assert!(matches!(ended_with(&mut visit).await, quinn::ReadError::Reset(ENDED_BY_BOX)));
+    let (_visit, _service) = fixture.visit().await;
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn the_agents_own_ssh_server_answers_where_there_is_no_other() {
+    let mut fixture = Fixture::new().await;
+    let config = &fixture.agent.config;
+    let shell = Shell::open(crate::shell::Settings::from(&config.ssh), &config.state_dir).unwrap();
+    fixture.agent.ssh.send_replace(Server::Builtin(shell));
+    let mut keyless = grant(22);
+    keyless.access = AccessId::from_entropy([9; 10]);
+    keyless.key = None;
+    fixture.hold(1, vec![grant(22), keyless.clone()]).await;
+
+    let mut visit = fixture.tunnel.open(grant(22).access, 22, 1).await;
+    assert_eq!(visit.opening, Opening::Opened);
+    let mut banner = [0; 8];
+    visit.recv.read_exact(&mut banner).await.unwrap();
+    assert_eq!(&banner, b"SSH-2.0-");
+    fixture.agent.pause.pause(now()).unwrap();
+    visit.recv.read_to_end(10_000).await.unwrap();
+    fixture.agent.pause.resume().unwrap();
+
+    let keyless = fixture.tunnel.open(keyless.access, 22, 1).await.opening;
+    assert_eq!(keyless, Opening::Refused(Refusal::DeniedByBox(Denial::WrongKey)));
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn one_visit_more_than_the_box_admits_waits_for_a_place() {
+    let fixture = Fixture::new().await;
+    let mut inside = Vec::new();
+    for _ in 0..MAX_VISITS {
+        inside.push(fixture.tunnel.open(fixture.access(), fixture.port(), 0).await);
+    }
+    let connection = fixture.tunnel.connection.clone();
+    let mut one_more = Box::pin(async move { connection.open_bi().await });
+    assert!(futures_util::poll!(&mut one_more).is_pending());
+    // QUIC gives places back an eighth at a time.
+    inside.truncate(inside.len() / 2);
+    one_more.await.unwrap();
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_opens_a_stream_and_says_nothing_is_not_heard_for_ever() {
+    let (_relay, mut agent) = tokio::io::duplex(8);
+    let began = tokio::time::Instant::now();
+    assert_eq!(hear(&mut agent).await, None);
+    assert_eq!(began.elapsed(), OPEN_TIMEOUT);
 }
 
 #[tokio::test]

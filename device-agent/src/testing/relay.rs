@@ -52,13 +52,19 @@ impl Relay {
     /// A relay of another installation, which answers whoever dials.
     pub(crate) fn impostor() -> Self {
         let impostor = Self::of(&Installation::new());
-        let endpoint = impostor.endpoint.clone();
+        impostor.answer_handshakes();
+        impostor
+    }
+
+    /// Answers whoever dials, and says nothing more.
+    pub(crate) fn answer_handshakes(&self) {
+        let endpoint = self.endpoint.clone();
         tokio::spawn(async move {
+            let mut kept = Vec::new();
             while let Some(incoming) = endpoint.accept().await {
-                let _refused_by_the_box = incoming.await;
+                kept.push(incoming.await);
             }
         });
-        impostor
     }
 
     /// Where agents dial.
