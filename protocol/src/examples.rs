@@ -70,6 +70,7 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         Refusal::TunnelLost,
         Refusal::RelayRestarted,
         Refusal::Stalled,
+        Refusal::EndedByBox,
     ];
     let refusals: Vec<Refusal> = denials.map(Refusal::Denied).into_iter().chain(others).collect();
     refusals.iter().for_each(is_listed);
@@ -97,6 +98,7 @@ fn is_listed(refusal: &Refusal) {
         | Refusal::ShuttingDown
         | Refusal::TunnelLost
         | Refusal::RelayRestarted
-        | Refusal::Stalled => {}
+        | Refusal::Stalled
+        | Refusal::EndedByBox => {}
     }
 }

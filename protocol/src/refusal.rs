@@ -49,6 +49,9 @@ pub enum Refusal {
     /// Nothing took bytes off the visit's hands for too long.
     #[error("the visit stalled")]
     Stalled,
+    /// The box ended the visit, by its own decision or because its service broke off.
+    #[error("the box ended the visit")]
+    EndedByBox,
 }
 
 impl Refusal {
@@ -67,6 +70,7 @@ impl Refusal {
             Self::TunnelLost => "tunnel_lost",
             Self::RelayRestarted => "relay_restarted",
             Self::Stalled => "stalled",
+            Self::EndedByBox => "ended_by_box",
         }
     }
 }

@@ -97,11 +97,10 @@ impl Api {
 
     /// Opens the feed.
     pub(crate) async fn feed(&self) -> Result<Response, ApiError> {
-        // Only the head is awaited for so long; the body goes on.
-        let answer =
-            tokio::time::timeout(PATIENCE, self.authorized(self.client.get(self.url("feed"))).send());
-        match answer.await {
-            Ok(answer) => checked(answer.map_err(ApiError::Unreachable)?).await,
+        // Only the head is awaited for so long, and an error's body; the feed itself goes on.
+        let answer = async { checked(self.authorized(self.client.get(self.url("feed"))).send().await).await };
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer,
             Err(_) => Err(ApiError::Refused { status: 408, sentence: "no answer in time".to_owned() }),
         }
     }
@@ -133,7 +132,7 @@ impl Api {
 
     async fn send(&self, what: &str, body: &impl Serialize) -> Result<Response, ApiError> {
         let request = self.client.post(self.url(what)).timeout(PATIENCE).json(body);
-        checked(self.authorized(request).send().await.map_err(ApiError::Unreachable)?).await
+        checked(self.authorized(request).send().await).await
     }
 
     fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
@@ -150,7 +149,8 @@ impl Api {
 }
 
 /// The answer, if it is a good one.
-async fn checked(mut answer: Response) -> Result<Response, ApiError> {
+async fn checked(answer: reqwest::Result<Response>) -> Result<Response, ApiError> {
+    let mut answer = answer.map_err(ApiError::Unreachable)?;
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);

@@ -183,8 +183,10 @@ impl Registrar {
     }
 
     /// Renews the certificate.
-    pub(crate) async fn renew(&self, keys: &Keys) -> anyhow::Result<Enrolment> {
-        self.keep(self.ask(keys, None).await?)
+    pub(crate) async fn renew(&self, keys: &Keys, current: &Enrolment) -> anyhow::Result<Enrolment> {
+        let renewed = self.ask(keys, None).await?;
+        anyhow::ensure!(current.has_the_roots_of(&renewed.welcome), GreetError::Another);
+        self.keep(renewed)
     }
 
     async fn ask(&self, keys: &Keys, saved: Option<&Enrolment>) -> anyhow::Result<Enrolment> {

@@ -152,7 +152,7 @@ impl Bound {
         let rulebook = Rulebook::new(enrolment.welcome.grant_key);
         rulebook.load(&config.state_dir)?;
         let registry = Registry::new(rulebook.clone(), metrics.clone(), config.limits.visits_per_box);
-        let spool = Spool::open(&config.state_dir, config.limits.audit_bytes, metrics.clone())
+        let spool = Spool::open(&config.state_dir, relay, config.limits.audit_bytes, metrics.clone())
             .context("the audit")?;
         let (records, written) = mpsc::channel(audit::QUEUE);
         let life = Life::new(endpoint.clone(), config.drain);
@@ -211,7 +211,7 @@ async fn renew(
         if current.renews_at().is_ok_and(|at| Utc::now() < at) {
             continue;
         }
-        match registrar.renew(&keys).await {
+        match registrar.renew(&keys, &current).await {
             Ok(renewed) => {
                 if let Err(error) = endpoint::identify(&endpoint, &keys, &renewed) {
                     tracing::warn!("the renewed certificate cannot be used: {error:#}");
@@ -263,7 +263,7 @@ impl Life {
         self.tunnels.close();
         let _ = timeout(LAST_WORDS, self.tunnels.wait()).await;
         self.endpoint.close(quinn::VarInt::from_u32(0), b"the relay stops");
-        self.endpoint.wait_idle().await;
+        let _ = timeout(LAST_WORDS, self.endpoint.wait_idle()).await;
         self.last.cancel();
         self.inner.close();
         let _ = timeout(LAST_WORDS, self.inner.wait()).await;

@@ -26,6 +26,9 @@ use crate::splice::{CHUNK, Halt, Sink, Source};
 /// A box that has not answered by then is not worth the visitor's patience.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// About what one packet of QUIC carries.
+const PACKET: usize = 1200;
+
 /// Told to the box when a visitor's side is gone.
 const VISITOR_LEFT: VarInt = VarInt::from_u32(1);
 
@@ -108,7 +111,7 @@ impl Registry {
             revision: self.shared.rulebook.revision_of(permit.device()),
         };
         match timeout(ANSWER_PATIENCE, ask(&guest.connection, &open)).await {
-            Ok(Ok((send, receive))) => Ok(Tunnel { send, receive, _place: place }),
+            Ok(Ok((send, receive))) => Ok(Tunnel { send, receive, place }),
             Ok(Err(refusal)) => Err(refusal),
             Err(_) => Err(Refusal::BoxSilent),
         }
@@ -147,22 +150,32 @@ impl Ticket {
     /// The box says something new of itself.
     pub(crate) fn learn(&self, facts: BoxFacts) {
         *self.guest.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
-        self.registry.note(self.registry.house(), self.guest.presence(true));
+        self.note();
     }
 
     /// The box enforces its grants at this revision.
     pub(crate) fn holds(&self, revision: u64) {
         self.guest.holding.store(revision, Relaxed);
-        self.registry.note(self.registry.house(), self.guest.presence(true));
+        self.note();
+    }
+
+    /// What a displaced tunnel says of its box is no news any more.
+    fn note(&self) {
+        let house = self.registry.house();
+        if self.is_newest(&house) {
+            self.registry.note(house, self.guest.presence(true));
+        }
+    }
+
+    fn is_newest(&self, house: &House) -> bool {
+        house.guests.get(&self.guest.device).is_some_and(|guest| Arc::ptr_eq(guest, &self.guest))
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut house = self.registry.house();
-        let is_newest =
-            house.guests.get(&self.guest.device).is_some_and(|guest| Arc::ptr_eq(guest, &self.guest));
-        if is_newest {
+        if self.is_newest(&house) {
             house.guests.remove(&self.guest.device);
             self.registry.note(house, self.guest.presence(false));
         }
@@ -213,9 +226,11 @@ impl Drop for VisitPlace {
     }
 }
 
-async fn ask(connection: &Connection, open: &Open) -> Result<(SendStream, RecvStream), Refusal> {
-    let (mut send, mut receive) = connection.open_bi().await.map_err(|_| Refusal::BoxOffline)?;
-    io::send(&mut send, open).await.map_err(|_| Refusal::TunnelLost)?;
+async fn ask(connection: &Connection, open: &Open) -> Result<(ToBox, RecvStream), Refusal> {
+    let (stream, mut receive) = connection.open_bi().await.map_err(|_| Refusal::BoxOffline)?;
+    // From here on the box is told if nobody waits for its answer any more.
+    let mut send = ToBox { stream, finished: false };
+    io::send(&mut send.stream, open).await.map_err(|_| Refusal::TunnelLost)?;
     match io::receive(&mut receive, frame::SMALL).await {
         Ok(Opening::Opened) => Ok((send, receive)),
         Ok(Opening::Refused(refusal)) => Err(refusal),
@@ -228,15 +243,15 @@ async fn ask(connection: &Connection, open: &Open) -> Result<(SendStream, RecvSt
 
 /// An open stream to a box.
 pub(crate) struct Tunnel {
-    send: SendStream,
+    send: ToBox,
     receive: RecvStream,
-    _place: VisitPlace,
+    place: VisitPlace,
 }
 
 impl Tunnel {
     /// Its two directions. The visit's place is free when the receiving one is dropped.
     pub(crate) fn split(self) -> (FromBox, ToBox) {
-        (FromBox { stream: self.receive, _place: self._place }, ToBox { stream: self.send, finished: false })
+        (FromBox { stream: self.receive, _place: self.place }, self.send)
     }
 }
 
@@ -253,11 +268,20 @@ pub(crate) struct ToBox {
 }
 
 impl Source for FromBox {
+    /// What has arrived, put together: a packet of SSH is as large as many of QUIC, and each costs its
+    /// encryption and a wake-up.
     async fn next(&mut self) -> Result<Option<Bytes>, Halt> {
-        match self.stream.read_chunk(CHUNK, true).await {
-            Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-            Err(ReadError::ConnectionLost(_)) => Err(Halt::Refused(Refusal::TunnelLost)),
-            Err(_) => Err(Halt::Gone),
+        let mut pieces = [const { Bytes::new() }; CHUNK / PACKET];
+        let count = match self.stream.read_chunks(&mut pieces).await {
+            Ok(Some(count)) => count,
+            Ok(None) => return Ok(None),
+            Err(ReadError::ConnectionLost(_)) => return Err(Halt::Refused(Refusal::TunnelLost)),
+            Err(ReadError::Reset(_)) => return Err(Halt::Refused(Refusal::EndedByBox)),
+            Err(_) => return Err(Halt::Gone),
+        };
+        match &pieces[..count] {
+            [piece] => Ok(Some(piece.clone())),
+            pieces => Ok(Some(Bytes::from(pieces.concat()))),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_protocol::api::{VisitEvent, VisitEvents, VisitOutcome};
-use postern_protocol::id::VisitId;
+use postern_protocol::id::{RelayId, VisitId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -43,9 +43,13 @@ pub(crate) struct Spool {
 
 impl Spool {
     /// Takes up what a former life left, and ends the visits that it could not end.
-    pub(crate) fn open(state_dir: &Path, most: u64, metrics: Metrics) -> io::Result<Self> {
+    ///
+    /// Records of another relay, whose state directory this was, are left out: the control API takes
+    /// them from nobody else, and they would stop all that come after them.
+    pub(crate) fn open(state_dir: &Path, relay: RelayId, most: u64, metrics: Metrics) -> io::Result<Self> {
         let path = state_dir.join(FILE);
         let mut waiting = parse(&files::read(&path)?.unwrap_or_default());
+        waiting.retain(|event| event.0.relay == relay);
         let orphans = orphans(waiting.make_contiguous());
         waiting.extend(orphans);
         let mut spool = Self {
@@ -71,6 +75,8 @@ impl Spool {
             false => Err(io::Error::other("the limit for audit records on disk is reached")),
         };
         if let Err(error) = written {
+            // A line that was written in part would spoil the next one.
+            let _ = self.file.set_len(self.bytes);
             self.metrics.audit_dropped.inc_by(events.len() as u64);
             tracing::warn!(%error, records = events.len(), "audit records were lost");
             return;
@@ -94,9 +100,8 @@ impl Spool {
     /// So many of the oldest are told.
     fn told(&mut self, count: usize) {
         self.waiting.drain(..count);
-        if self.waiting.is_empty()
-            && let Err(error) = self.rewrite()
-        {
+        let worth_it = self.waiting.is_empty() || self.bytes > self.most / 2;
+        if worth_it && let Err(error) = self.rewrite() {
             tracing::warn!(%error, "told audit records could not be removed; they will be told again");
         }
     }
@@ -133,21 +138,28 @@ pub(crate) async fn run(
     api: Api,
     stop: CancellationToken,
 ) {
-    let mut backoff = Backoff::default();
     let mut fresh = Vec::new();
+    let mut telling = None;
     loop {
-        let telling = tell(&api, spool.batch(), &mut backoff);
+        // One batch is told at a time, and goes on being told while more is written down.
+        if telling.is_none() && !spool.waiting.is_empty() {
+            telling = Some(Box::pin(tell(api.clone(), spool.batch())));
+        }
         tokio::select! {
             count = records.recv_many(&mut fresh, BATCH) => match count {
                 0 => break,
                 _ => spool = append(spool, std::mem::take(&mut fresh)).await,
             },
-            told = telling => spool.told(told),
+            told = async { telling.as_mut().expect("checked before").await }, if telling.is_some() => {
+                spool = forget(spool, told).await;
+                telling = None;
+            }
         }
         if stop.is_cancelled() && records.is_closed() {
             break;
         }
     }
+    drop(telling);
     while !spool.waiting.is_empty() {
         match tokio::time::timeout(LAST_TRY, api.visits(&VisitEvents { events: spool.batch() })).await {
             Ok(Ok(())) => spool.told(spool.batch().len()),
@@ -165,18 +177,21 @@ async fn append(mut spool: Spool, events: Vec<VisitEvent>) -> Spool {
     appended.await.expect("appending does not panic")
 }
 
-/// Tells a batch, and says how many need not be told again. Waits forever if there is nothing to tell.
-async fn tell(api: &Api, events: Vec<VisitEvent>, backoff: &mut Backoff) -> usize {
+async fn forget(mut spool: Spool, told: usize) -> Spool {
+    let forgotten = tokio::task::spawn_blocking(move || {
+        spool.told(told);
+        spool
+    });
+    forgotten.await.expect("forgetting does not panic")
+}
+
+/// Tells a batch, however long it takes, and says how many need not be told again.
+async fn tell(api: Api, events: Vec<VisitEvent>) -> usize {
     let count = events.len();
-    if count == 0 {
-        return std::future::pending().await;
-    }
+    let mut backoff = Backoff::default();
     loop {
         match api.visits(&VisitEvents { events: events.clone() }).await {
-            Ok(()) => {
-                backoff.reset();
-                return count;
-            }
+            Ok(()) => return count,
             Err(error @ ApiError::Refused { .. }) if error.is_final() => {
                 tracing::warn!(%error, count, "the control API does not take these audit records");
                 return count;

@@ -4,13 +4,17 @@ use postern_protocol::id::RelayId;
 
 use super::*;
 
+fn relay() -> RelayId {
+    RelayId::from_entropy([1; 10])
+}
+
 fn event(number: u8, outcome: VisitOutcome) -> VisitEvent {
     VisitEvent(Visit {
         id: VisitId::from_entropy([number; 10]),
         access: None,
         device: None,
         device_name: None,
-        relay: RelayId::from_entropy([1; 10]),
+        relay: relay(),
         entrance: EntranceKind::Gate,
         source: "192.0.2.1".parse().unwrap(),
         source_port: 1,
@@ -27,7 +31,7 @@ fn event(number: u8, outcome: VisitOutcome) -> VisitEvent {
 }
 
 fn open(directory: &Path) -> Spool {
-    Spool::open(directory, 1024 * 1024, Metrics::default()).unwrap()
+    Spool::open(directory, relay(), 1024 * 1024, Metrics::default()).unwrap()
 }
 
 fn waiting(spool: &Spool) -> Vec<(u8, String)> {
@@ -81,10 +85,19 @@ fn a_line_that_a_crash_cut_off_costs_only_itself() {
 fn the_disk_is_not_filled() {
     let directory = tempfile::tempdir().unwrap();
     let metrics = Metrics::default();
-    let mut spool = Spool::open(directory.path(), 1000, metrics.clone()).unwrap();
+    let mut spool = Spool::open(directory.path(), relay(), 1000, metrics.clone()).unwrap();
     for number in 0..8 {
         spool.append(vec![event(number, VisitOutcome::Refused)]);
     }
     assert!(spool.bytes <= 1000);
     assert_eq!(spool.waiting.len() as u64 + metrics.audit_dropped.get(), 8);
+}
+
+#[test]
+fn records_of_the_relay_that_lived_here_before_stop_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).append(vec![event(1, VisitOutcome::Refused)]);
+    let other = RelayId::from_entropy([2; 10]);
+    let spool = Spool::open(directory.path(), other, 1024 * 1024, Metrics::default()).unwrap();
+    assert!(spool.waiting.is_empty());
 }
