@@ -36,8 +36,9 @@ For sshd, in place of a managed keys file. In /etc/ssh/sshd_config:
   AuthorizedKeysCommand /usr/bin/postern-agent authorized-keys %u
   AuthorizedKeysCommandUser root
 
-(or the user who owns the agent's state directory). It prints the keys of the login's live accesses, and
-nothing while the box is paused. It works whether or not the agent runs.";
+(or the user who owns the agent's state directory). It prints the keys of the
+login's live accesses, and nothing while the box is paused. It works whether or
+not the agent runs.";
 
 /// Postern's agent: lets people reach this box, for a while and from where they said, through a relay.
 #[derive(Debug, Parser)]

@@ -123,6 +123,17 @@ async fn a_box_that_is_not_known_says_so_and_goes_on_asking() {
 }
 
 #[tokio::test]
+async fn a_relay_of_another_version_is_answered_with_a_sentence() {
+    let ours = Installation::new();
+    let relay = Relay::of(&ours);
+    let linked = Linked::new(ours.member(&relay.address()));
+    let mut tunnel = relay.caller().await;
+    tunnel.say(&ToAgent::Welcome { version: 2, relay: ours.relay, now: now() }).await;
+    linked.down_because("update the agent").await;
+    linked.stop().await;
+}
+
+#[tokio::test]
 async fn an_impostor_is_passed_over_for_the_next_relay() {
     let ours = Installation::new();
     let (impostor, relay) = (Relay::impostor(), Relay::of(&ours));

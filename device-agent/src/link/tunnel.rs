@@ -7,7 +7,8 @@ use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::id::RelayId;
 use postern_protocol::wire::frame::LARGE;
-use postern_protocol::wire::io::{receive, send};
+use postern_protocol::wire::greeting::{Greeting, update_sentence};
+use postern_protocol::wire::io::{receive, receive_first, send};
 use postern_protocol::wire::{BoxFacts, Goodbye, ToAgent, ToRelay, VERSION};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::time::{sleep, timeout};
@@ -95,13 +96,16 @@ async fn enter(agent: &Agent, connection: &Connection) -> anyhow::Result<Entered
     let facts = agent.facts();
     let hello = ToRelay::Hello { version: VERSION, facts: facts.clone() };
     send(&mut to, &hello).await.context("introducing the box")?;
-    let answer = timeout(WELCOME_TIMEOUT, receive(&mut from, LARGE)).await;
+    let answer = timeout(WELCOME_TIMEOUT, receive_first(&mut from, LARGE)).await;
     match answer.context("the relay says nothing")?.context("waiting for the relay's welcome")? {
-        ToAgent::Welcome { relay, .. } => {
+        Greeting::Same(ToAgent::Welcome { relay, .. }) => {
             Ok(Entered::Welcome(Box::new(Control { relay, send: to, recv: from, said: facts })))
         }
-        ToAgent::Goodbye(goodbye) => Ok(Entered::Dismissed(goodbye)),
-        ToAgent::Grants(_) | ToAgent::Certificate(_) => bail!("the relay did not introduce itself"),
+        Greeting::Same(ToAgent::Goodbye(goodbye)) => Ok(Entered::Dismissed(goodbye)),
+        Greeting::Same(_) => bail!("the relay did not introduce itself"),
+        Greeting::Foreign { version } => {
+            Ok(Entered::Dismissed(Goodbye::Version { sentence: update_sentence(VERSION, version) }))
+        }
     }
 }
 

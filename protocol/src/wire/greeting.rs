@@ -40,11 +40,18 @@ impl First for ToRelay {
     }
 }
 
+/// A relay's first word may be a goodbye, which is the same in every version.
 impl First for ToAgent {
     fn announced(body: &[u8]) -> Option<u16> {
-        announced_by_first_variant(body)
+        match body.first() {
+            Some(&GOODBYE) => Some(VERSION),
+            _ => announced_by_first_variant(body),
+        }
     }
 }
+
+/// How `ToAgent::Goodbye` begins.
+const GOODBYE: u8 = 3;
 
 fn announced_by_first_variant(body: &[u8]) -> Option<u16> {
     let fields = body.strip_prefix(&[0])?;

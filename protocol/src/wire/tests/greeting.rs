@@ -31,10 +31,6 @@ fn of_another_version_nothing_but_the_version_is_read() {
 #[test]
 fn a_later_message_or_none_is_no_greeting() {
     assert_eq!(decode_first::<ToRelay>(&body(&ToRelay::Holding { revision: 1 })), Err(Malformed::Unreadable));
-    assert_eq!(
-        decode_first::<ToAgent>(&body(&ToAgent::Goodbye(Goodbye::NotKnown))),
-        Err(Malformed::Unreadable)
-    );
     assert_eq!(decode_first::<JoinRequest>(&[]), Err(Malformed::Unreadable));
     assert_eq!(decode_first::<ToRelay>(&[0]), Err(Malformed::Unreadable));
     assert_eq!(
@@ -42,6 +38,14 @@ fn a_later_message_or_none_is_no_greeting() {
         Err(Malformed::Unreadable),
         "this version, but nothing else"
     );
+}
+
+#[test]
+fn a_relays_first_word_may_be_goodbye() {
+    for goodbye in [Goodbye::NotKnown, Goodbye::Version { sentence: "hi".into() }] {
+        let goodbye = ToAgent::Goodbye(goodbye);
+        assert_eq!(decode_first(&body(&goodbye)), Ok(Greeting::Same(goodbye)));
+    }
 }
 
 #[test]
