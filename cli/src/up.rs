@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use chrono::Utc;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -116,8 +117,9 @@ async fn begin(parts: &mut Parts, dir: &Path, addresses: &Addresses, with_demo: 
     }
     let config = demo::config(dir)?;
     let device = demo::join(&api, dir, &config).await?;
+    let start = Utc::now();
     parts.start("the demo box", |stop| postern_agent::run(config, stop));
-    demo::comes_online(&api, &device).await
+    demo::comes_online(&api, &device, start).await
 }
 
 fn api_config(dir: &Path, addresses: &Addresses) -> postern_api::Config {

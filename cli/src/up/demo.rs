@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use chrono::{DateTime, Utc};
 use nix::unistd::{User, geteuid};
 use postern_agent::{Config, SshChoice, SshSettings};
 use postern_protocol::api::{CreateDevice, Device, DeviceStatus};
@@ -93,10 +94,12 @@ async fn join_string(api: &Api) -> Result<JoinString, Failure> {
     Ok(join.string.parse().context("reading the join string")?)
 }
 
-/// Waits until the box has dialled out to the relay.
-pub(super) async fn comes_online(api: &Api, device: &str) -> Result<(), Failure> {
+/// Waits until the box has dialled out to the relay. What the control API knows from before `start` does
+/// not count: after a crash it takes the box for online until the relay says otherwise.
+pub(super) async fn comes_online(api: &Api, device: &str, start: DateTime<Utc>) -> Result<(), Failure> {
     let deadline = Instant::now() + PATIENCE;
-    while find(api, device).await?.is_none_or(|device| device.status != DeviceStatus::Online) {
+    let is_here = |device: Device| device.status == DeviceStatus::Online && device.since >= start;
+    while !find(api, device).await?.is_some_and(is_here) {
         if Instant::now() >= deadline {
             return Err(Failure::Here(anyhow!(
                 "the demo box has not come online; RUST_LOG=info postern up shows what its agent does"
