@@ -4,7 +4,7 @@ use std::fs;
 
 use postern_protocol::api::{Access, Verify, Visit, VisitOutcome};
 use postern_protocol::ssh_key::PublicKey;
-use postern_tests::{AT_ONCE, Key, Machine, Output, SOON, Ssh, Stack, eventually};
+use postern_tests::{Key, Machine, Output, SOON, Ssh, Stack, eventually};
 
 use crate::client::Client;
 
