@@ -8,6 +8,7 @@ mod deny;
 mod forward;
 mod hostile;
 mod revoke;
+mod stall;
 mod stranger;
 mod survive;
 mod transfer;
