@@ -61,6 +61,7 @@ impl Reception {
     pub(crate) async fn visit(&self, call: Call, mut visitor: impl Visitor) {
         let mut record = self.audit.arrival(&call);
         let outcome = self.attend(&call, &mut visitor, &mut record).await;
+        let outcome = outcome.map_err(|refusal| self.reason(&call, refusal));
         record.close(&outcome);
         visitor.leave(outcome).await;
     }
@@ -79,6 +80,16 @@ impl Reception {
             denial = withdrawn(rules, call, permit.until()) => Err(denial.into()),
             () = self.closing.cancelled() => Err(Refusal::ShuttingDown),
         }
+    }
+
+    /// The box enforces the same rules at the same moment, and may be the first: then the rules' reason
+    /// is the reason.
+    fn reason(&self, call: &Call, refusal: Refusal) -> Refusal {
+        if refusal != Refusal::EndedByBox {
+            return refusal;
+        }
+        let denial = self.rulebook.reading().decide(call, Utc::now()).err();
+        denial.map_or(Refusal::EndedByBox, Refusal::Denied)
     }
 
     /// Opens a stream to the box, and carries bytes until both sides are done.
