@@ -7,13 +7,15 @@ use postern_protocol::tunnel::{End, Link, Probe, TICK};
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::greeting::{Greeting, update_sentence};
 use postern_protocol::wire::io::{receive, receive_first, send};
-use postern_protocol::wire::{BoxFacts, Goodbye, ToAgent, ToRelay, VERSION};
+use postern_protocol::wire::{BoxFacts, Certificate, Goodbye, ToAgent, ToRelay, VERSION};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Agents, PATIENCE, REFUSED};
 use crate::admission::Place;
+use crate::api::ApiError;
 use crate::identity::BoxIdentity;
 use crate::registry::Ticket;
 
@@ -91,6 +93,7 @@ async fn converse(
     let reading = tokio::spawn(read(from_box, inbox));
     let _reading = AbortOnDrop(reading);
     let mut rules = agents.rulebook.reading();
+    let mut renewals = JoinSet::new();
     let mut sent = None;
     loop {
         rules.mark_read();
@@ -100,7 +103,8 @@ async fn converse(
         send_grants(agents, identity, to_box, &mut sent).await.ok()?;
         tokio::select! {
             () = rules.changed() => {}
-            message = messages.recv() => hear(agents, ticket, to_box, message?).await?,
+            message = messages.recv() => hear(agents, ticket, &mut renewals, message?)?,
+            Some(renewed) = renewals.join_next() => hand_over(to_box, renewed.ok()?).await.ok()?,
             () = ticket.guest.displaced.cancelled() => return Some(Goodbye::Displaced),
             () = agents.closing.cancelled() => {
                 return Some(Goodbye::Draining { within_seconds: RETURN_WITHIN });
@@ -125,7 +129,7 @@ async fn send_grants(
 }
 
 /// What a box says; none if it makes no sense, which ends the tunnel.
-async fn hear(agents: &Agents, ticket: &Ticket, to_box: &mut SendStream, message: ToRelay) -> Option<()> {
+fn hear(agents: &Agents, ticket: &Ticket, renewals: &mut Renewals, message: ToRelay) -> Option<()> {
     match message {
         ToRelay::Hello { .. } => return None,
         ToRelay::Facts(facts) => {
@@ -133,15 +137,28 @@ async fn hear(agents: &Agents, ticket: &Ticket, to_box: &mut SendStream, message
             ticket.learn(facts);
         }
         ToRelay::Holding { revision } => ticket.holds(revision),
-        ToRelay::Renew { csr } => match agents.api.renew(ticket.guest.device, &csr).await {
-            Ok(certificate) => send(to_box, &ToAgent::Certificate(certificate)).await.ok()?,
-            // The box asks again; it has weeks.
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a certificate was not renewed")
-            }
-        },
+        // One at a time, and beside everything else: a slow API must not hold up the box's rules.
+        ToRelay::Renew { csr } if renewals.is_empty() => {
+            let (api, device) = (agents.api.clone(), ticket.guest.device);
+            renewals.spawn(async move { api.renew(device, &csr).await });
+        }
+        ToRelay::Renew { .. } => {}
     }
     Some(())
+}
+
+/// The certificate that a box asked for, on its way.
+type Renewals = JoinSet<Result<Certificate, ApiError>>;
+
+async fn hand_over(to_box: &mut SendStream, renewed: Result<Certificate, ApiError>) -> std::io::Result<()> {
+    match renewed {
+        Ok(certificate) => send(to_box, &ToAgent::Certificate(certificate)).await,
+        // The box asks again; it has weeks.
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a certificate was not renewed");
+            Ok(())
+        }
+    }
 }
 
 async fn read(mut from_box: RecvStream, inbox: mpsc::Sender<ToRelay>) {

@@ -136,6 +136,8 @@ struct Queue {
     ended: bool,
     overrun: bool,
     abandoned: bool,
+    /// Nobody takes anything any more.
+    unread: bool,
 }
 
 /// Why there is no more to read, although the client did not say that it was done.
@@ -150,6 +152,9 @@ pub(super) enum Broken {
 impl Inbound {
     fn push(&self, data: &[u8]) -> Result<(), Overrun> {
         let mut queue = self.lock();
+        if queue.unread {
+            return Ok(());
+        }
         if queue.overrun || queue.waiting + data.len() > MOST {
             queue.overrun = true;
             drop(queue);
@@ -207,6 +212,15 @@ impl Reader {
             }
             arrived.await;
         }
+    }
+}
+
+/// The box wants no more: what comes all the same is dropped, and holds up no other channel.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut queue = self.inbound.lock();
+        (queue.unread, queue.waiting) = (true, 0);
+        queue.pieces.clear();
     }
 }
 
@@ -271,6 +285,19 @@ mod tests {
         assert_eq!(queues.len(), 1);
         queues.close(CHANNEL);
         assert!(seat.closed.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_box_that_wants_no_more_holds_up_no_other_channel() {
+        let queues = Queues::default();
+        let (reader, _seat) = queues.enter(CHANNEL);
+        queues.push(CHANNEL, &vec![0; FULL as usize + 1]).await.unwrap();
+        drop(reader);
+        let piece = vec![0; 1024 * 1024];
+        for _ in 0..=MOST / piece.len() {
+            queues.push(CHANNEL, &piece).await.unwrap();
+        }
+        assert_eq!(queues.credit(), WINDOW);
     }
 
     #[tokio::test]
