@@ -15,7 +15,6 @@ use postern_protocol::access::{Denial, Entrance};
 use postern_protocol::api::{EntranceKind, Visit, VisitEvent, VisitOutcome};
 use postern_protocol::id::{AccessId, RelayId, VisitId};
 use postern_protocol::ssh_key::PublicKey;
-use tokio::sync::mpsc;
 
 use crate::admission::Pace;
 use crate::metrics::{Code, Metrics};
@@ -24,8 +23,7 @@ use crate::splice::Tally;
 
 pub(crate) mod spool;
 
-/// Records on their way to the disk; the disk being slower than that, they are counted and dropped.
-pub(crate) const QUEUE: usize = 8192;
+use spool::Spool;
 
 /// Strangers of one source that are written down: one in ten seconds, after a first few.
 const STRANGER_EVERY: Duration = Duration::from_secs(10);
@@ -39,12 +37,12 @@ const ENDED: &str = "ended";
 pub(crate) struct Audit {
     relay: RelayId,
     metrics: Metrics,
-    spool: mpsc::Sender<VisitEvent>,
+    spool: Spool,
     strangers: Arc<Mutex<Pace>>,
 }
 
 impl Audit {
-    pub(crate) fn new(relay: RelayId, metrics: Metrics, spool: mpsc::Sender<VisitEvent>) -> Self {
+    pub(crate) fn new(relay: RelayId, metrics: Metrics, spool: Spool) -> Self {
         let strangers = Arc::new(Mutex::new(Pace::new(STRANGER_EVERY, STRANGER_BURST)));
         Self { relay, metrics, spool, strangers }
     }
@@ -111,10 +109,7 @@ impl Audit {
     }
 
     fn write(&self, visit: Visit) {
-        if self.spool.try_send(VisitEvent(visit)).is_err() {
-            self.metrics.audit_dropped.inc();
-            tracing::warn!("an audit record was lost: the disk does not keep up");
-        }
+        self.spool.write(VisitEvent(visit));
     }
 }
 

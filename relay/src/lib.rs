@@ -15,7 +15,6 @@ use postern_protocol::api::{Gate as GateAddress, RelayHello};
 use postern_protocol::connection::valid_host;
 use quinn::Endpoint;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -154,9 +153,8 @@ impl Bound {
         let registry = Registry::new(rulebook.clone(), metrics.clone(), config.limits.visits_per_box);
         let spool = Spool::open(&config.state_dir, relay, config.limits.audit_bytes, metrics.clone())
             .context("the audit")?;
-        let (records, written) = mpsc::channel(audit::QUEUE);
         let life = Life::new(endpoint.clone(), config.drain);
-        let audit = Audit::new(relay, metrics.clone(), records);
+        let audit = Audit::new(relay, metrics.clone(), spool.clone());
         let reception = Reception {
             rulebook: rulebook.clone(),
             registry: registry.clone(),
@@ -184,8 +182,8 @@ impl Bound {
         life.tunnels.spawn(boxes.accept(endpoint.clone(), life.tunnels.clone()));
         life.inner.spawn(feed.follow(life.last.clone()));
         life.inner.spawn(report::run(api.clone(), rulebook.clone(), registry, life.last.clone()));
-        life.inner.spawn(rulebook::keep(rulebook, config.state_dir.clone(), life.last.clone()));
-        life.inner.spawn(audit::spool::run(spool, written, api, life.last.clone()));
+        life.inner.spawn(rulebook::archive::keep(rulebook, config.state_dir.clone(), life.last.clone()));
+        life.inner.spawn(audit::spool::run(spool, api, life.last.clone()));
         life.inner.spawn(renew(registrar, keys, enrolment, endpoint, life.last.clone()));
         if let Some(listener) = admin {
             life.inner.spawn(admin::serve(listener, metrics, life.last.clone()));

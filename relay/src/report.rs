@@ -16,14 +16,13 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Reports at every change and every few seconds, until told to stop.
 pub(crate) async fn run(api: Api, rulebook: Rulebook, registry: Registry, stop: CancellationToken) {
-    let mut rules = rulebook.reading();
+    let mut in_force = rulebook.kept();
     let mut backoff = Backoff::default();
     // After a failure nobody knows what arrived, so the next report is complete.
     let mut complete = true;
     loop {
-        rules.mark_read();
         let boxes = if complete { registry.everybody() } else { registry.take_changes() };
-        let report = PresenceReport { in_force: rulebook.revision(), complete, boxes };
+        let report = PresenceReport { in_force: *in_force.borrow_and_update(), complete, boxes };
         let sent = tokio::select! {
             sent = api.presence(&report) => sent,
             () = stop.cancelled() => return,
@@ -42,7 +41,7 @@ pub(crate) async fn run(api: Api, rulebook: Rulebook, registry: Registry, stop: 
         };
         tokio::select! {
             () = sleep(pause) => {}
-            () = rules.changed(), if !complete => {}
+            Ok(()) = in_force.changed(), if !complete => {}
             () = registry.changed(), if !complete => {}
             () = stop.cancelled() => return,
         }

@@ -5,10 +5,8 @@
 //! and nothing in here opens wider because something is away.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use anyhow::Context;
 use chrono::{DateTime, Utc};
 use postern_protocol::access::{Attempt, Denial, Entrance, Permit, Rules, Verdict, decide};
 use postern_protocol::api::FeedLine;
@@ -16,14 +14,11 @@ use postern_protocol::grant::{GrantVerifier, SignedGrants};
 use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login};
 use tokio::sync::watch;
 
-use crate::files::{self, PRIVATE};
 use crate::session::Call;
 
+pub(crate) mod archive;
 #[cfg(test)]
 mod tests;
-
-/// Where the last good rules are kept, in the state directory: one line of the feed a box.
-const FILE: &str = "rules.jsonl";
 
 /// The rules, shared by all that decide.
 #[derive(Clone)]
@@ -31,6 +26,8 @@ pub(crate) struct Rulebook {
     verifier: GrantVerifier,
     book: Arc<RwLock<Book>>,
     changed: Arc<watch::Sender<u64>>,
+    /// The revision that is in force and on disk.
+    kept: Arc<watch::Sender<u64>>,
 }
 
 #[derive(Default)]
@@ -38,8 +35,8 @@ struct Book {
     rules: Rules,
     boxes: HashMap<DeviceId, Entry>,
     revision: u64,
-    /// How often a state was committed, renewals of leases included.
-    commits: u64,
+    /// Boxes that changed since they were last kept, renewals of leases included.
+    unkept: HashSet<DeviceId>,
     /// Whether something of this feed was not believed: then not everything is in force.
     rejected: bool,
     /// While a whole picture comes in: the boxes that are in it.
@@ -74,7 +71,8 @@ pub(crate) enum Rejected {
 impl Rulebook {
     /// An empty book, which lets nobody in.
     pub(crate) fn new(verifier: GrantVerifier) -> Self {
-        Self { verifier, book: Arc::default(), changed: Arc::new(watch::Sender::new(0)) }
+        let zero = || Arc::new(watch::Sender::new(0));
+        Self { verifier, book: Arc::default(), changed: zero(), kept: zero() }
     }
 
     /// Begins to read.
@@ -119,11 +117,13 @@ impl Rulebook {
         match book.boxes.get_mut(&device) {
             // The same document may come with another key: the box has joined since.
             Some(held) if !is_newer => {
-                if grants.revision == held.revision {
+                if grants.revision == held.revision && held.key != key {
                     held.key = key;
+                    book.unkept.insert(device);
                 }
             }
             _ => {
+                book.unkept.insert(device);
                 book.rules.replace(device, grants.rules());
                 let (name, revision, signed_at) = (grants.name, grants.revision, grants.signed_at);
                 book.boxes.insert(device, Entry { name, key, revision, signed_at, document });
@@ -135,6 +135,11 @@ impl Rulebook {
     /// The revision in force; none is zero.
     pub(crate) fn revision(&self) -> u64 {
         self.read().revision
+    }
+
+    /// The revision in force that will be so in the next life of this relay too: what may be promised.
+    pub(crate) fn kept(&self) -> watch::Receiver<u64> {
+        self.kept.subscribe()
     }
 
     /// The box that somebody with this access means by a host's name: its own, by name or by id.
@@ -185,32 +190,6 @@ impl Rulebook {
         self.read().boxes.get(&device).map_or(0, |entry| entry.revision)
     }
 
-    /// Takes up what was kept, if the control API signed it.
-    pub(crate) fn load(&self, state_dir: &Path) -> anyhow::Result<()> {
-        let path = state_dir.join(FILE);
-        let named = || format!("reading {}", path.display());
-        let kept = files::read(&path).with_context(named)?.unwrap_or_default();
-        for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let line = serde_json::from_slice::<FeedLine>(line).map_err(anyhow::Error::from);
-            if let Err(error) = line.and_then(|line| Ok(self.apply(line)?)) {
-                tracing::warn!("a kept rule is not believed: {error:#}");
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything, as lines of a feed.
-    fn lines(&self) -> Vec<FeedLine> {
-        let book = self.read();
-        let line = |(device, entry): (&DeviceId, &Entry)| FeedLine::Box {
-            device: *device,
-            key: entry.key.clone(),
-            grants: entry.document.clone(),
-        };
-        let boxes = book.boxes.iter().map(line);
-        boxes.chain([FeedLine::Commit { revision: book.revision }]).collect()
-    }
-
     fn read(&self) -> RwLockReadGuard<'_, Book> {
         self.book.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -224,6 +203,7 @@ impl Book {
     fn forget(&mut self, device: DeviceId) {
         self.boxes.remove(&device);
         self.rules.remove(device);
+        self.unkept.insert(device);
     }
 
     fn commit(&mut self, revision: u64) {
@@ -233,7 +213,6 @@ impl Book {
                 self.forget(device);
             }
         }
-        self.commits += 1;
         if !self.rejected {
             self.revision = revision;
         }
@@ -272,37 +251,4 @@ impl Reading {
             Verdict::Deny(denial) => Err(denial),
         }
     }
-}
-
-/// Keeps the last good rules on disk, as often as the disk keeps up.
-pub(crate) async fn keep(rulebook: Rulebook, state_dir: PathBuf, stop: tokio_util::sync::CancellationToken) {
-    let mut reading = rulebook.reading();
-    let mut kept = rulebook.read().commits;
-    loop {
-        let stopping = tokio::select! {
-            () = reading.changed() => false,
-            () = stop.cancelled() => true,
-        };
-        reading.mark_read();
-        let (book, path, commits) = (rulebook.clone(), state_dir.join(FILE), rulebook.read().commits);
-        if commits != kept {
-            let written = tokio::task::spawn_blocking(move || write_out(&book, &path)).await;
-            match written.map_err(std::io::Error::other).flatten() {
-                Ok(()) => kept = commits,
-                Err(error) => tracing::warn!(%error, "the rules are in force but could not be kept"),
-            }
-        }
-        if stopping {
-            return;
-        }
-    }
-}
-
-fn write_out(rulebook: &Rulebook, path: &Path) -> std::io::Result<()> {
-    let mut text = Vec::new();
-    for line in rulebook.lines() {
-        serde_json::to_writer(&mut text, &line)?;
-        text.push(b'\n');
-    }
-    files::replace(path, PRIVATE, &text)
 }

@@ -2,6 +2,7 @@ use chrono::TimeDelta;
 use postern_protocol::access::Networks;
 use postern_protocol::grant::{Grant, GrantSigner, Grants};
 
+use super::archive::{Archive, FILE, keep};
 use super::*;
 
 /// A control API that signs, and a relay's book.
@@ -131,21 +132,68 @@ fn a_box_that_joined_has_another_key_under_the_same_document() {
     assert!(fixture.book.is_enrolled(device, &[0xbb; 32]));
 }
 
-#[tokio::test]
-async fn a_relay_enforces_what_it_kept_and_nothing_that_was_tampered_with() {
+/// What another life of the relay has in force, given the same state directory.
+fn next_life(directory: &std::path::Path) -> Fixture {
+    let again = Fixture::new();
+    again.book.load(directory).unwrap();
+    again
+}
+
+#[test]
+fn a_relay_enforces_what_it_kept_and_nothing_that_was_tampered_with() {
     let (fixture, directory) = (Fixture::new(), tempfile::tempdir().unwrap());
     fixture.book.apply(fixture.line(1, 7, true)).unwrap();
     fixture.book.apply(FeedLine::Commit { revision: 7 }).unwrap();
-    write_out(&fixture.book, &directory.path().join(FILE)).unwrap();
-
-    let again = Fixture::new();
-    again.book.load(directory.path()).unwrap();
-    assert!(again.opens());
-    assert_eq!(again.book.revision(), 7);
+    assert_eq!(Archive::new(directory.path()).update(&fixture.book).unwrap(), 7);
+    assert!(next_life(directory.path()).opens());
+    assert_eq!(next_life(directory.path()).book.revision(), 7);
 
     let stranger = Rulebook::new(GrantSigner::from_seed(&[6; 32]).verifier());
     stranger.load(directory.path()).unwrap();
     assert!(stranger.reading().decide(&call(), Utc::now()).is_err());
+}
+
+#[test]
+fn a_change_is_kept_behind_what_was_there_and_a_torn_line_costs_only_itself() {
+    let (fixture, directory) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let mut archive = Archive::new(directory.path());
+    fixture.book.apply(fixture.line(1, 7, true)).unwrap();
+    fixture.book.apply(fixture.line(2, 7, true)).unwrap();
+    fixture.book.apply(FeedLine::Commit { revision: 7 }).unwrap();
+    archive.update(&fixture.book).unwrap();
+    let path = directory.path().join(FILE);
+    let before = std::fs::read(&path).unwrap();
+
+    fixture.book.apply(fixture.line(1, 8, false)).unwrap();
+    fixture.book.apply(FeedLine::Gone { device: device(2) }).unwrap();
+    fixture.book.apply(FeedLine::Commit { revision: 8 }).unwrap();
+    assert_eq!(archive.update(&fixture.book).unwrap(), 8);
+    let after = std::fs::read(&path).unwrap();
+    assert!(after.starts_with(&before), "one change does not write everything anew");
+    std::fs::write(&path, [&after[..], b"{\"line\":\"gone\",\"dev"].concat()).unwrap();
+
+    let again = next_life(directory.path());
+    assert!(!again.opens());
+    assert!(!again.book.is_enrolled(device(2), &[0xaa; 32]));
+    assert_eq!(again.book.revision(), 8);
+}
+
+#[tokio::test]
+async fn what_is_promised_is_in_force_in_the_next_life_too() {
+    let (fixture, directory) = (Fixture::new(), tempfile::tempdir().unwrap());
+    let mut kept = fixture.book.kept();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let keeping = tokio::spawn(keep(fixture.book.clone(), directory.path().to_owned(), stop.clone()));
+    fixture.book.apply(fixture.line(1, 7, true)).unwrap();
+    fixture.book.apply(FeedLine::Commit { revision: 7 }).unwrap();
+    kept.wait_for(|revision| *revision == 7).await.unwrap();
+    assert_eq!(next_life(directory.path()).book.revision(), 7);
+    fixture.book.apply(fixture.line(1, 8, false)).unwrap();
+    fixture.book.apply(FeedLine::Commit { revision: 8 }).unwrap();
+    kept.wait_for(|revision| *revision == 8).await.unwrap();
+    assert!(!next_life(directory.path()).opens());
+    stop.cancel();
+    keeping.await.unwrap();
 }
 
 #[tokio::test]
