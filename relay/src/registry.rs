@@ -110,8 +110,8 @@ impl Registry {
             visitor: call.visitor,
             revision: self.shared.rulebook.revision_of(permit.device()),
         };
-        match timeout(ANSWER_PATIENCE, ask(&guest.connection, &open)).await {
-            Ok(Ok((send, receive))) => Ok(Tunnel { send, receive, place }),
+        match timeout(ANSWER_PATIENCE, ask(&guest.connection, &open, Arc::new(place))).await {
+            Ok(Ok(tunnel)) => Ok(tunnel),
             Ok(Err(refusal)) => Err(refusal),
             Err(_) => Err(Refusal::BoxSilent),
         }
@@ -226,13 +226,14 @@ impl Drop for VisitPlace {
     }
 }
 
-async fn ask(connection: &Connection, open: &Open) -> Result<(ToBox, RecvStream), Refusal> {
-    let (stream, mut receive) = connection.open_bi().await.map_err(|_| Refusal::BoxOffline)?;
+async fn ask(connection: &Connection, open: &Open, place: Arc<VisitPlace>) -> Result<Tunnel, Refusal> {
+    let (send, receive) = connection.open_bi().await.map_err(|_| Refusal::BoxOffline)?;
     // From here on the box is told if nobody waits for its answer any more.
-    let mut send = ToBox { stream, finished: false };
-    io::send(&mut send.stream, open).await.map_err(|_| Refusal::TunnelLost)?;
-    match io::receive(&mut receive, frame::SMALL).await {
-        Ok(Opening::Opened) => Ok((send, receive)),
+    let mut to = ToBox { stream: send, finished: false, _place: place.clone() };
+    let mut from = FromBox { stream: receive, _place: place };
+    io::send(&mut to.stream, open).await.map_err(|_| Refusal::TunnelLost)?;
+    match io::receive(&mut from.stream, frame::SMALL).await {
+        Ok(Opening::Opened) => Ok(Tunnel { from, to }),
         Ok(Opening::Refused(refusal)) => Err(refusal),
         Err(error) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "no answer from the box");
@@ -243,28 +244,28 @@ async fn ask(connection: &Connection, open: &Open) -> Result<(ToBox, RecvStream)
 
 /// An open stream to a box.
 pub(crate) struct Tunnel {
-    send: ToBox,
-    receive: RecvStream,
-    place: VisitPlace,
+    from: FromBox,
+    to: ToBox,
 }
 
 impl Tunnel {
-    /// Its two directions. The visit's place is free when the receiving one is dropped.
+    /// Its two directions. The visit's place is free when both are over.
     pub(crate) fn split(self) -> (FromBox, ToBox) {
-        (FromBox { stream: self.receive, _place: self.place }, self.send)
+        (self.from, self.to)
     }
 }
 
 /// Bytes from a box.
 pub(crate) struct FromBox {
     stream: RecvStream,
-    _place: VisitPlace,
+    _place: Arc<VisitPlace>,
 }
 
 /// Bytes to a box.
 pub(crate) struct ToBox {
     stream: SendStream,
     finished: bool,
+    _place: Arc<VisitPlace>,
 }
 
 impl Source for FromBox {
