@@ -162,6 +162,25 @@ async fn the_relays_are_shown_with_what_they_enforce() {
 }
 
 #[tokio::test]
+async fn a_relay_checks_its_configuration_before_it_is_trusted_with_it() {
+    let stack = Stack::start().await;
+    let check = async |config: &str| {
+        let path = stack.scene().new_dir("check").join("relay.toml");
+        fs::write(&path, config).expect("a configuration is written");
+        let mut relay = std::process::Command::new(binary("postern-relay"));
+        relay.arg("--check").arg("--config").arg(path);
+        finish(relay).await
+    };
+    let good =
+        format!("token_file = '{}'\npublic_host = 'relay.example.com'\n", stack.relay.token_file().display());
+    check(&good).await.success();
+    let misspelt = check(&format!("{good}gate_port = 22\n")).await;
+    assert!(misspelt.code != 0 && misspelt.stderr.contains("gate_port"), "{misspelt:?}");
+    let without_token = check("token_file = '/nowhere'\npublic_host = 'relay.example.com'\n").await;
+    assert!(without_token.code != 0 && without_token.stderr.contains("/nowhere"), "{without_token:?}");
+}
+
+#[tokio::test]
 async fn every_program_tells_its_version_and_its_use() {
     for name in ["postern", "postern-api", "postern-relay", "postern-agent"] {
         for flag in ["--version", "--help"] {

@@ -142,6 +142,34 @@ async fn a_shell_at_the_gate_gets_the_right_command_in_words() {
 }
 
 #[tokio::test]
+async fn an_ipv6_gate_is_reached_by_what_was_printed() {
+    let stack =
+        Stack::with().relay("gate = '[::1]:0'\nagents = '[::1]:0'\npublic_host = '::1'").start().await;
+    let box42 = stack.add_box("box42").await;
+    let access = stack.allow_with(&box42, |access| access.allowed_ips = Some(vec!["::1".into()])).await;
+
+    assert_eq!(stack.ssh(&access).run_printed("echo in").await.success(), "in\n");
+    assert_eq!(stack.ssh(&access).run("echo in").await.success(), "in\n");
+    assert_eq!(stack.visits(access.id, 2).await[0].source.to_string(), "::1");
+}
+
+#[tokio::test]
+async fn a_renamed_box_is_reached_by_its_new_name_alone() {
+    let stack = Stack::start().await;
+    let box42 = stack.add_box("box42").await;
+    let before = stack.allow(&box42).await;
+    let mut session = stack.ssh(&before).open().await;
+    stack.api.rename_device("box42", "cellar").await;
+
+    let after = stack.api.access(before.id).await;
+    assert_eq!(after.device_name.as_str(), "cellar");
+    assert_eq!(stack.ssh(&after).run_printed("echo in").await.success(), "in\n");
+    let old = stack.ssh(&before).run("true").await;
+    assert!(old.stderr.contains("the access is for another box"), "{old:?}");
+    session.echo("a visit does not mind").await;
+}
+
+#[tokio::test]
 async fn every_usual_type_of_key_opens_its_access() {
     let stack = Stack::start().await;
     let box42 = stack.add_box("box42").await;

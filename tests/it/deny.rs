@@ -1,6 +1,7 @@
 //! Who is refused: what they read, and the one record that they leave.
 
 use std::fs;
+use std::time::Instant;
 
 use postern_protocol::api::{Access, Verify, Visit, VisitOutcome};
 use postern_protocol::ssh_key::PublicKey;
@@ -48,6 +49,32 @@ async fn an_access_that_does_not_exist_looks_like_another_key() {
         assert_eq!((visit.access, visit.device), (None, None));
         assert_eq!(visit.source.to_string(), "127.0.0.1");
     }
+}
+
+#[tokio::test]
+async fn strangers_are_answered_in_the_same_time() {
+    const ROUNDS: usize = 25;
+    let (stack, _box42, access) = usual().await;
+    let key = stack.another_key().await;
+    let unknown = "aaaaaaaaaa".parse().expect("an id");
+    let mut times = [Vec::new(), Vec::new()];
+    // In turns, so that whatever else the machine does slows both down alike.
+    for _ in 0..ROUNDS {
+        for (times, access) in times.iter_mut().zip([access.id, unknown]) {
+            let mut client = Client::connect(&stack).await;
+            let start = Instant::now();
+            assert!(!client.claim(access, &key, &key).await.success());
+            times.push(start.elapsed());
+        }
+    }
+    let [known, unknown] = times.map(|mut times| {
+        times.sort();
+        times[ROUNDS / 2]
+    });
+    assert!(
+        known < unknown * 2 && unknown < known * 2,
+        "{known:?} for a known name, {unknown:?} for another"
+    );
 }
 
 #[tokio::test]

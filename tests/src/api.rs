@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use postern_protocol::api::{
-    Access, CreateAccess, CreateDevice, Created, Device, EditAccess, Page, Problem, Relay, Verify,
-    VerifyAnswer, Visit,
+    Access, CreateAccess, CreateDevice, Created, Device, EditAccess, Page, Problem, Relay, RenameDevice,
+    Verify, VerifyAnswer, Visit,
 };
 use postern_protocol::grant::GrantSigner;
 use postern_protocol::id::AccessId;
@@ -134,6 +134,13 @@ impl Api {
     /// A box, by name or id.
     pub async fn device(&self, device: &str) -> Device {
         self.get(&format!("/v1/devices/{device}")).await.expect("the box exists")
+    }
+
+    /// Gives a box another name.
+    pub async fn rename_device(&self, device: &str, name: &str) -> Device {
+        let rename = RenameDevice { name: name.parse().expect("a box's name") };
+        let request = self.request(Method::PATCH, &format!("/v1/devices/{device}")).json(&rename);
+        answer(request).await.expect("a box can be renamed")
     }
 
     /// Deletes a box.
