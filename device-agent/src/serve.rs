@@ -165,6 +165,10 @@ async fn local(
 ) -> anyhow::Result<Option<Refusal>> {
     let refusal = tokio::select! {
         moved = splice(&mut recv, &mut send, service, traffic) => {
+            if moved.is_err() {
+                // What broke off must not look like what has said everything.
+                let _already_ended = (send.reset(ENDED_BY_BOX), recv.stop(ENDED_BY_BOX));
+            }
             return moved.map(|()| None).context("moving bytes");
         }
         refusal = withdrawn => refusal,

@@ -1,6 +1,7 @@
 //! Bytes both ways between a visit's stream and a local service; each half ends by itself.
 
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
@@ -51,11 +52,17 @@ async fn inwards(from: &mut RecvStream, mut to: WriteHalf<'_>, total: &AtomicU64
 
 async fn outwards(mut from: ReadHalf<'_>, to: &mut SendStream, total: &AtomicU64) -> io::Result<()> {
     let mut buffer = BytesMut::new();
+    let mut unwanted = pin!(unwanted(to));
     loop {
         if buffer.capacity() < LEAST_ROOM {
             buffer.reserve(CHUNK);
         }
-        if from.read_buf(&mut buffer).await? == 0 {
+        let read = tokio::select! {
+            read = from.read_buf(&mut buffer) => read?,
+            // A service may be silent for long; a visitor who has left is not waited for.
+            () = &mut unwanted => return Ok(()),
+        };
+        if read == 0 {
             break;
         }
         let chunk = buffer.split().freeze();
@@ -65,6 +72,17 @@ async fn outwards(mut from: ReadHalf<'_>, to: &mut SendStream, total: &AtomicU64
     }
     let _already_stopped = to.finish();
     Ok(())
+}
+
+/// Waits until the visitor takes no more.
+fn unwanted(to: &SendStream) -> impl Future<Output = ()> + use<> {
+    let stopped = to.stopped();
+    async move {
+        // That everything has arrived is no reason to stop.
+        if let Ok(None) = stopped.await {
+            std::future::pending().await
+        }
+    }
 }
 
 /// Adds to a count of bytes.
