@@ -12,11 +12,11 @@ use super::inbound::WINDOW;
 /// The largest SSH packet that is asked for, as large as OpenSSH's.
 pub(super) const PACKET: u32 = 32 * 1024;
 
-/// Keys that a client may try: a visitor's agent may hold several, and all but one are refused.
-const MAX_AUTH_ATTEMPTS: usize = 12;
+/// Keys that a client may try: an agent may hold many, and a refused offer proves nothing and costs little.
+const MAX_AUTH_ATTEMPTS: usize = 32;
 
 /// A refused key is answered after this long, whatever the reason was.
-const REJECTION_TIME: Duration = Duration::from_millis(300);
+const REJECTION_TIME: Duration = Duration::from_millis(50);
 
 /// A silent client is asked whether it is there this often, and given up after three times.
 const KEEPALIVE: Duration = Duration::from_secs(30);
