@@ -73,18 +73,13 @@ impl<'a> Lookout<'a> {
 
     /// The server that visitors should reach from now on, given the one that they reach.
     pub(crate) async fn look(&mut self, present: Server) -> Server {
-        if self.settings.server == SshChoice::Builtin {
-            return self.builtin(present);
-        }
         let found = sshd::find(self.settings).await;
         self.misses = if found.is_some() { 0 } else { self.misses.saturating_add(1) };
-        match (found, &present, self.settings.server) {
-            (Some(found), _, _) => Server::System(found),
-            // What was there is tried until it is surely gone: a visit is told that it is down.
-            (None, Server::System(_), SshChoice::System) => present,
-            (None, Server::System(_), _) if self.misses < MISSES => present,
-            (None, _, SshChoice::System) => Server::Nothing,
-            (None, _, SshChoice::Auto | SshChoice::Builtin) => self.builtin(present),
+        match (choose(self.settings.server, found.is_some(), &present, self.misses), found) {
+            (Choice::Found, Some(found)) => Server::System(found),
+            (Choice::Builtin, _) => self.builtin(present),
+            (Choice::Nothing, _) => Server::Nothing,
+            (Choice::Present | Choice::Found, _) => present,
         }
     }
 
@@ -99,6 +94,33 @@ impl<'a> Lookout<'a> {
             },
             Server::Builtin,
         )
+    }
+}
+
+/// Which server to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// The system's, just found.
+    Found,
+    /// The agent's own.
+    Builtin,
+    /// The one that there was: a visit to it is told if it is down.
+    Present,
+    /// None.
+    Nothing,
+}
+
+/// Chooses a server by the settings, by whether the system's was found now, and by how often in a
+/// row it was not.
+fn choose(settings: SshChoice, found: bool, present: &Server, misses: u32) -> Choice {
+    let restarting = matches!(present, Server::System(_)) && misses < MISSES;
+    match (settings, found) {
+        (SshChoice::Builtin, _) => Choice::Builtin,
+        (SshChoice::Auto | SshChoice::System, true) => Choice::Found,
+        (SshChoice::Auto, false) if restarting => Choice::Present,
+        (SshChoice::Auto, false) => Choice::Builtin,
+        (SshChoice::System, false) if matches!(present, Server::System(_)) => Choice::Present,
+        (SshChoice::System, false) => Choice::Nothing,
     }
 }
 
@@ -145,4 +167,31 @@ fn adopt(agent: &Agent, server: Server) {
         }
         changed
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system() -> Server {
+        let address = "127.0.0.1:22".parse().unwrap();
+        Server::System(Found { address, version: "OpenSSH_9.2p1".into(), host_keys: Vec::new() })
+    }
+
+    #[test]
+    fn the_system_has_precedence_and_is_not_given_up_at_once() {
+        let cases = [
+            (SshChoice::Auto, true, Server::Nothing, 0, Choice::Found),
+            (SshChoice::Auto, false, Server::Nothing, 1, Choice::Builtin),
+            (SshChoice::Auto, false, system(), MISSES - 1, Choice::Present),
+            (SshChoice::Auto, false, system(), MISSES, Choice::Builtin),
+            (SshChoice::System, true, Server::Nothing, 0, Choice::Found),
+            (SshChoice::System, false, Server::Nothing, 9, Choice::Nothing),
+            (SshChoice::System, false, system(), 9, Choice::Present),
+            (SshChoice::Builtin, true, Server::Nothing, 0, Choice::Builtin),
+        ];
+        for (settings, found, present, misses, choice) in cases {
+            assert_eq!(choose(settings, found, &present, misses), choice, "{settings:?} {found} {misses}");
+        }
+    }
 }
