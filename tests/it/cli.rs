@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use postern_protocol::api::{Access, AccessStatus, Device, Page, VerifyAnswer, Visit};
+use postern_protocol::api::{Access, AccessStatus, Device, DeviceStatus, Page, VerifyAnswer, Visit};
 use postern_tests::program::{binary, finish};
-use postern_tests::{Machine, Output, Person, Stack};
+use postern_tests::{AT_ONCE, Machine, Output, Person, Stack};
 use serde::de::DeserializeOwned;
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn from_a_new_box_to_its_shell_and_out_again() {
     let mut box42 = stack.another_machine("box42", device.id).await;
     box42.join(string).await.success();
     box42.start();
-    box42.becomes(postern_protocol::api::DeviceStatus::Online, &stack.api).await;
+    box42.becomes(DeviceStatus::Online, &stack.api).await;
 
     let added = person.postern(&["access", "add", "box42", "--for", "2h"]).await;
     for progress in ["rule signed", "in force on relay-1 after", "box42 has it after"] {
@@ -32,7 +32,7 @@ async fn from_a_new_box_to_its_shell_and_out_again() {
 
     let mut session = ssh.open().await;
     person.postern(&["access", "rm", access.id.as_str()]).await.success();
-    session.cut(postern_tests::AT_ONCE).await;
+    session.cut(AT_ONCE).await;
 }
 
 #[tokio::test]

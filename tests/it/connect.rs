@@ -1,7 +1,8 @@
 //! With stock ssh and nothing but what was printed, a visitor is on the box.
 
-use postern_protocol::api::{AccessStatus, EntranceKind, VisitOutcome};
-use postern_tests::{SOON, Session, Stack, eventually};
+use postern_protocol::api::{AccessStatus, Created, DeviceStatus, EntranceKind, VisitOutcome};
+use postern_tests::program::finish;
+use postern_tests::{Key, SOON, Session, Stack, eventually};
 
 #[tokio::test]
 async fn the_printed_command_lands_on_the_box() {
@@ -115,12 +116,12 @@ async fn one_login_carries_many_sessions() {
     for number in 0..5 {
         let mut client = ssh.program("ssh");
         client.arg("-S").arg(&socket).args([ssh.host(), &format!("exit {number}")]);
-        let output = postern_tests::program::finish(client).await;
+        let output = finish(client).await;
         assert_eq!(output.code, number, "{output:?}");
     }
     let mut exit = ssh.program("ssh");
     exit.arg("-S").arg(&socket).args(["-O", "exit", ssh.host()]);
-    postern_tests::program::finish(exit).await.success();
+    finish(exit).await.success();
     master.finish(SOON).await;
     stack.visits(access.id, 1).await;
 }
@@ -134,7 +135,7 @@ async fn a_shell_at_the_gate_gets_the_right_command_in_words() {
 
     let mut shell = ssh.program("ssh");
     shell.arg(ssh.gate());
-    let output = postern_tests::program::finish(shell).await;
+    let output = finish(shell).await;
     assert_eq!(output.code, 1, "{output:?}");
     let words = output.stdout + &output.stderr;
     let command = access.connection.expect("a way in").command;
@@ -174,7 +175,7 @@ async fn every_usual_type_of_key_opens_its_access() {
     let stack = Stack::start().await;
     let box42 = stack.add_box("box42").await;
     for kind in ["ed25519", "ecdsa", "rsa"] {
-        let key = postern_tests::Key::generate(stack.scene().path(kind), kind).await;
+        let key = Key::generate(stack.scene().path(kind), kind).await;
         let access = stack.allow_with(&box42, |access| access.public_key = Some(key.public())).await;
         let answer = stack.ssh(&access).with_key(&key).run("echo in").await;
         assert_eq!(answer.success(), "in\n", "{kind}");
@@ -186,9 +187,9 @@ async fn an_access_made_while_the_box_is_offline_works_when_it_returns() {
     let stack = Stack::start().await;
     let mut box42 = stack.add_box("box42").await;
     box42.stop().await;
-    box42.becomes(postern_protocol::api::DeviceStatus::Offline, &stack.api).await;
+    box42.becomes(DeviceStatus::Offline, &stack.api).await;
 
-    let access = stack.api.post::<postern_protocol::api::Created>("/v1/accesses", &stack.usual(&box42)).await;
+    let access = stack.api.post::<Created>("/v1/accesses", &stack.usual(&box42)).await;
     let access = access.expect("an access may be made for an offline box").access;
     assert_eq!(access.status, AccessStatus::Pending);
 

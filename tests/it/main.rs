@@ -13,3 +13,4 @@ mod stranger;
 mod survive;
 mod transfer;
 mod up;
+mod verify;

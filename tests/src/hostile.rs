@@ -163,11 +163,6 @@ impl Tunnel {
             within("the agent answers", SOON, answer).await.expect("the agent answers with a message");
         (answer, to_box, from_box)
     }
-
-    /// The tunnel itself, for whatever else a hostile relay may think of.
-    pub fn connection(&self) -> &Connection {
-        &self.connection
-    }
 }
 
 /// What an honest relay would say to open a visit to port 22 for a visitor on this machine.

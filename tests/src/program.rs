@@ -1,6 +1,5 @@
 //! A real program as a child process, which never outlives its test.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -28,6 +27,8 @@ pub fn binary(name: &str) -> PathBuf {
 }
 
 /// A command for one of Postern's programs that ends when the test does, however the test ends.
+///
+/// The kernel kills it when the thread that started it is gone, which for a test is its own thread.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(binary(name)).stdin(Stdio::null()).process_group(0);
@@ -150,11 +151,4 @@ pub async fn finish(command: Command) -> Output {
     let output = command.kill_on_drop(true).output();
     let output: io::Result<_> = crate::wait::within(&what, SOON * 3, output).await;
     output.unwrap_or_else(|e| panic!("running {what}: {e}")).into()
-}
-
-/// Runs one of Postern's programs to its end.
-pub async fn run<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> Output {
-    let mut command = command(name);
-    command.args(args);
-    finish(command).await
 }

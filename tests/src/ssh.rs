@@ -245,12 +245,7 @@ impl Session {
         self.stdin = None;
     }
 
-    /// Whether it still runs.
-    pub fn is_open(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be asked for").is_none()
-    }
-
-    /// Waits until it is cut off from the other side, and says how long that took.
+    /// Waits until it is cut off from the other side; what `ssh` said to that.
     pub async fn cut(&mut self, deadline: Duration) -> Output {
         let output = self.finish(deadline).await;
         assert_ne!(output.code, 0, "a session that is cut does not end well: {output:?}");
