@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::the_box::{TheBox, end_those_left, running, stdout, succeeded, until};
+use crate::the_box::{TheBox, end_those_left, mark, running, stdout, succeeded, until};
 
 /// A tmux of its own, whose one window runs a client on a real terminal.
 struct Screen {
@@ -50,10 +50,11 @@ async fn control_c_reaches_the_job_in_front_and_the_shell_lives_on() {
     let the_box = TheBox::start().await;
     let screen = Screen::open(&the_box, "'PS1=ready: bash --norc --noprofile -i'");
     screen.shows("ready:").await;
-    screen.types(&["sleep 4718.5", "Enter"]);
-    until("the job runs", || running("sleep").values().any(|line| line.contains("4718.5"))).await;
+    let mark = &mark(4718);
+    screen.types(&[&format!("sleep {mark}"), "Enter"]);
+    until("the job runs", || !running(mark).is_empty()).await;
     screen.types(&["C-c"]);
-    until("the job is gone", || running("4718.5").is_empty()).await;
+    until("the job is gone", || running(mark).is_empty()).await;
     screen.types(&["echo status $?", "Enter"]);
     screen.shows("status 130").await;
 }
@@ -63,13 +64,14 @@ async fn jobs_are_stopped_and_continued() {
     let the_box = TheBox::start().await;
     let screen = Screen::open(&the_box, "'PS1=ready: bash --norc --noprofile -i'");
     screen.shows("ready:").await;
-    screen.types(&["sleep 4719.5", "Enter"]);
-    until("the job runs", || !running("4719.5").is_empty()).await;
+    let mark = &mark(4719);
+    screen.types(&[&format!("sleep {mark}"), "Enter"]);
+    until("the job runs", || !running(mark).is_empty()).await;
     screen.types(&["C-z"]);
     screen.shows("Stopped").await;
     screen.types(&["bg; jobs; kill %1; wait; echo over", "Enter"]);
     screen.shows("Running").await;
-    until("the job is gone", || running("4719.5").is_empty()).await;
+    until("the job is gone", || running(mark).is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,10 +131,12 @@ async fn the_end_of_a_program_on_a_terminal_is_told_like_any_other() {
 #[tokio::test]
 async fn a_background_job_that_keeps_the_terminal_does_not_keep_the_visitor() {
     let the_box = TheBox::start().await;
-    let command = "bash -ic 'sleep 4720.5 & echo bye'";
+    let mark = &mark(4720);
+    let command = &format!("bash -ic 'sleep {mark} & echo bye'");
     let output = the_box.ssh().args(["-tt", &the_box.target(), command]).output().await;
     assert!(stdout(&output).ends_with("bye\r\n"), "{}", stdout(&output));
-    assert_eq!(end_those_left("4720.5"), 1);
+    until("the job runs", || !running(mark).is_empty()).await;
+    assert_eq!(end_those_left(mark), 1);
 }
 
 #[tokio::test]

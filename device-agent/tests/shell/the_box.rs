@@ -256,6 +256,11 @@ pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     timeout(PATIENCE, watching).await.unwrap_or_else(|_| panic!("in vain waited until {what}"));
 }
 
+/// A number of seconds that no other run of these tests on this machine sleeps for.
+pub(crate) fn mark(number: u32) -> String {
+    format!("{number}.{}", std::process::id())
+}
+
 /// The processes with this word among their arguments.
 pub(crate) fn running(word: &str) -> BTreeMap<u32, String> {
     let mut found = BTreeMap::new();
