@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postern_protocol::api::{AccessStatus, DeviceStatus, Visit, VisitOutcome};
 use postern_protocol::id::AccessId;
-use postern_tests::{AT_ONCE, Machine, SOON, Stack, eventually};
+use postern_tests::{AT_ONCE, Machine, RETURN, SOON, Stack, eventually};
 use tokio::task::JoinHandle;
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_relay_that_starts_without_an_api_enforces_the_last_rules_it_had() {
     stack.relay.restart().await;
 
     let ssh = stack.ssh(&access);
-    eventually("the box is back without the API", SOON, async || {
+    eventually("the box is back without the API", RETURN, async || {
         (ssh.run("echo in").await.stdout == "in\n").then_some(())
     })
     .await;

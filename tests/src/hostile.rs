@@ -97,7 +97,7 @@ impl HostileRelay {
 
     /// The next agent that dials in, once both have introduced themselves.
     pub async fn tunnel(&self) -> Tunnel {
-        within("an agent dials the hostile relay", SOON * 2, async {
+        within("an agent dials the hostile relay", SOON, async {
             let incoming = self.endpoint.accept().await.expect("the endpoint is open");
             Tunnel::welcome(incoming.await.expect("the agent believes the certificate"), self.relay).await
         })
@@ -106,7 +106,7 @@ impl HostileRelay {
 
     /// How the next agent that dials in turns away.
     pub async fn is_rejected(&self) -> String {
-        within("an agent dials the hostile relay", SOON * 2, async {
+        within("an agent dials the hostile relay", SOON, async {
             let incoming = self.endpoint.accept().await.expect("the endpoint is open");
             incoming.await.expect_err("the agent must not believe this certificate").to_string()
         })

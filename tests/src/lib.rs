@@ -42,7 +42,7 @@ pub use program::Output;
 pub use relay::Relay;
 pub use scene::Scene;
 pub use ssh::{Session, Ssh};
-pub use wait::{SOON, eventually, within};
+pub use wait::{RETURN, SOON, eventually, within};
 
 /// Within this of the answer to a DELETE, or of an access's end, its visits are over.
 pub const AT_ONCE: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use crate::daemon::Daemon;
 use crate::program::{Output, Program};
 use crate::scene::Scene;
 use crate::sshd::Sshd;
-use crate::wait::{SOON, eventually};
+use crate::wait::{RETURN, eventually};
 
 /// A line in the keys file that is not the agent's.
 pub const FOREIGN_LINE: &str = "# this line belongs to the owner of the box";
@@ -108,7 +108,7 @@ impl Machine {
     /// Waits until the API has it so.
     pub async fn becomes(&self, status: DeviceStatus, api: &Api) {
         let what = format!("{} becomes {status:?}", self.name);
-        eventually(&what, SOON * 2, async || (api.device(&self.name).await.status == status).then_some(()))
+        eventually(&what, RETURN, async || (api.device(&self.name).await.status == status).then_some(()))
             .await;
     }
 }

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 /// all is well.
 pub const SOON: Duration = Duration::from_secs(20);
 
+/// Long enough for a box to be back after its relay was killed: an idle one notices by its next
+/// keep-alive, at most 20 s later.
+pub const RETURN: Duration = Duration::from_secs(40);
+
 /// Between two looks: short against a second, which is the promise that is measured with it.
 const INTERVAL: Duration = Duration::from_millis(15);
 
