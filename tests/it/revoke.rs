@@ -34,8 +34,9 @@ async fn an_access_that_expires_ends_exactly_its_visits_at_once() {
     let (stack, box42) = stack_with_a_box().await;
     let lasting = stack.allow(&box42).await;
     let mut other = stack.ssh(&lasting).open().await;
-    let access = stack.allow_for(&box42, "4s").await;
+    let access = stack.allow(&box42).await;
     let doomed = open_many(&stack, &access, 3).await;
+    let access = stack.end_in(&box42, &access, "2s").await;
 
     assert_ends_at_its_time(&access, doomed).await;
     other.echo("still here").await;
@@ -49,8 +50,9 @@ async fn an_access_expires_although_the_api_is_dead() {
     let (mut stack, box42) = stack_with_a_box().await;
     let lasting = stack.allow(&box42).await;
     let mut other = stack.ssh(&lasting).open().await;
-    let access = stack.allow_for(&box42, "5s").await;
+    let access = stack.allow(&box42).await;
     let doomed = open_many(&stack, &access, 2).await;
+    let access = stack.end_in(&box42, &access, "2s").await;
     stack.control.kill();
 
     assert_ends_at_its_time(&access, doomed).await;
@@ -64,11 +66,10 @@ async fn an_access_expires_although_the_api_is_dead() {
 #[tokio::test]
 async fn an_access_expires_on_a_box_that_is_cut_off() {
     let (mut stack, box42) = stack_with_a_box().await;
-    let access = stack.allow_for(&box42, "5s").await;
-    eventually("the box has the key", SOON, async || box42.keys().contains("ssh-ed25519").then_some(()))
-        .await;
+    let access = stack.allow(&box42).await;
     assert_eq!(inside(&stack, &box42).await.success(), "inside\n", "the key opens the box's own sshd");
 
+    let access = stack.end_in(&box42, &access, "2s").await;
     stack.relay.kill();
     eventually("the keys file is clean", SOON, async || {
         (!box42.keys().contains("ssh-ed25519")).then_some(())
@@ -82,9 +83,10 @@ async fn an_access_expires_on_a_box_that_is_cut_off() {
 #[tokio::test]
 async fn a_visit_ends_at_the_box_when_the_relay_is_frozen() {
     let (mut stack, box42) = stack_with_a_box().await;
-    let access = stack.allow_for(&box42, "5s").await;
+    let access = stack.allow(&box42).await;
     let _session = stack.ssh(&access).open().await;
     let before = live_sessions(&stack);
+    let access = stack.end_in(&box42, &access, "2s").await;
     stack.relay.process().signal(nix::sys::signal::Signal::SIGSTOP);
 
     eventually("the box ends the visit by itself", SOON, async || {
@@ -103,16 +105,15 @@ async fn a_visit_ends_at_the_box_when_the_relay_is_frozen() {
 #[tokio::test]
 async fn shortening_an_access_cuts_and_extending_it_does_not() {
     let (stack, box42) = stack_with_a_box().await;
-    let (short, long) = (stack.allow(&box42).await, stack.allow_for(&box42, "4s").await);
+    let (short, long) = (stack.allow(&box42).await, stack.allow(&box42).await);
     let mut cut = stack.ssh(&short).open().await;
     let mut kept = stack.ssh(&long).open().await;
 
-    let now_for = |time: &str| EditAccess { expires_in: Some(time.into()), ..EditAccess::default() };
-    stack.api.edit_access(long.id, &now_for("1h")).await.expect("an access can be extended");
-    let shortened =
-        stack.api.edit_access(short.id, &now_for("2s")).await.expect("an access can be shortened");
+    let long = stack.end_in(&box42, &long, "3s").await;
+    stack.end_in(&box42, &long, "1h").await;
+    let short = stack.end_in(&box42, &short, "2s").await;
     cut.cut(SOON).await;
-    assert!(Utc::now() >= shortened.expires_at);
+    assert!(Utc::now() >= short.expires_at);
 
     eventually("the first end has passed", SOON, async || {
         (Utc::now() > long.expires_at + AT_ONCE).then_some(())

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_protocol::api::{Access, CreateAccess, DeviceStatus, Visit, VisitOutcome};
+use postern_protocol::api::{Access, CreateAccess, DeviceStatus, EditAccess, Visit, VisitOutcome};
 use postern_protocol::id::{AccessId, DeviceId};
 use toml::Table;
 
@@ -177,6 +177,16 @@ impl Stack {
         let mut access = self.usual(machine);
         change(&mut access);
         self.api.create_access(&access).await.expect("an access is created").access
+    }
+
+    /// Makes an access end after a while such as `2s`, and waits until its box knows: so a test need not
+    /// hurry to be inside before the end.
+    pub async fn end_in(&self, machine: &Machine, access: &Access, time: &str) -> Access {
+        let edit = EditAccess { expires_in: Some(time.into()), ..EditAccess::default() };
+        let access = self.api.edit_access(access.id, &edit).await.expect("an access can be shortened");
+        let line = access.expires_at.format("expiry-time=\"%Y%m%d%H%M%SZ\"").to_string();
+        eventually("the box knows", SOON, async || machine.keys().contains(&line).then_some(())).await;
+        access
     }
 
     /// The visitor, with an access.
