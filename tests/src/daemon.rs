@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
+use crate::namespace::Namespace;
 use crate::program::{self, Output, Program};
 use crate::scene::Scene;
 
@@ -19,6 +20,7 @@ pub(crate) struct Daemon {
     dir: PathBuf,
     config: Table,
     process: Option<Program>,
+    place: Option<Arc<Namespace>>,
     scene: Arc<Scene>,
 }
 
@@ -45,9 +47,14 @@ impl Daemon {
         config
             .insert("state_dir".into(), dir.join("state").to_str().expect("temporary paths are text").into());
         let (name, scene) = (name.into(), scene.clone());
-        let daemon = Self { name, binary, arguments, dir, config, process: None, scene };
+        let daemon = Self { name, binary, arguments, dir, config, process: None, place: None, scene };
         daemon.write_config();
         daemon
+    }
+
+    /// Puts it into another network, from the next start.
+    pub(crate) fn move_to(&mut self, place: Arc<Namespace>) {
+        self.place = Some(place);
     }
 
     /// Its directory, which holds its state and its configuration.
@@ -77,14 +84,14 @@ impl Daemon {
     /// Starts it, and does not wait.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let mut command = program::command(self.binary);
+        let mut command = program::command_in(self.place.as_deref(), self.binary);
         command.arg("--config").arg(self.config_path()).args(self.arguments);
         self.process = Some(Program::start(&self.scene, &self.name, command));
     }
 
     /// Runs the same program with another subcommand and the same configuration.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = program::command(self.binary);
+        let mut command = program::command_in(self.place.as_deref(), self.binary);
         command.arg("--config").arg(self.config_path()).args(arguments);
         program::finish(command).await
     }

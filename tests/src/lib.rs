@@ -21,11 +21,14 @@ use postern_protocol::id::{AccessId, DeviceId};
 use toml::Table;
 
 pub mod api;
+pub mod busy;
 mod daemon;
+pub mod detour;
 pub mod hostile;
 pub mod identity;
 pub mod key;
 pub mod machine;
+pub mod namespace;
 pub mod person;
 pub mod program;
 pub mod relay;
@@ -33,16 +36,19 @@ pub mod scene;
 pub mod ssh;
 pub mod sshd;
 pub mod wait;
+pub mod world;
 
 pub use api::{Api, ApiProcess};
 pub use key::Key;
 pub use machine::Machine;
+pub use namespace::Namespace;
 pub use person::Person;
 pub use program::Output;
 pub use relay::Relay;
 pub use scene::Scene;
 pub use ssh::{Session, Ssh};
 pub use wait::{RETURN, SOON, eventually, within};
+pub use world::{Uplink, World};
 
 /// Within this of the answer to a DELETE, or of an access's end, its visits are over.
 pub const AT_ONCE: Duration = Duration::from_secs(1);
@@ -127,8 +133,13 @@ impl Stack {
 
     /// The same, with settings for its agent.
     pub async fn add_box_with(&self, name: &str, settings: &str) -> Machine {
+        self.add_box_at(None, name, settings).await
+    }
+
+    /// The same, in another network if one is given.
+    pub async fn add_box_at(&self, place: Option<Arc<Namespace>>, name: &str, settings: &str) -> Machine {
         let device = self.api.create_device(name).await;
-        let mut machine = Machine::new(&self.scene, name, device.id, table(settings)).await;
+        let mut machine = Machine::at(place, &self.scene, name, device.id, table(settings)).await;
         machine.join(&device.join.expect("a new box has a join string").string).await.success();
         machine.start();
         machine.becomes(DeviceStatus::Online, &self.api).await;

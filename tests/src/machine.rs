@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use crate::api::Api;
 use crate::daemon::Daemon;
+use crate::namespace::Namespace;
 use crate::program::{Output, Program};
 use crate::scene::Scene;
 use crate::sshd::Sshd;
@@ -31,12 +32,24 @@ pub struct Machine {
 impl Machine {
     /// Gets a box ready to join, whose configuration has these settings besides the usual ones.
     pub(crate) async fn new(scene: &Arc<Scene>, name: &str, id: DeviceId, settings: Table) -> Self {
+        Self::at(None, scene, name, id, settings).await
+    }
+
+    /// The same, in another network if one is given.
+    pub(crate) async fn at(
+        place: Option<Arc<Namespace>>,
+        scene: &Arc<Scene>,
+        name: &str,
+        id: DeviceId,
+        settings: Table,
+    ) -> Self {
         let keys_file = scene.new_dir("home").join("authorized_keys");
         fs::write(&keys_file, format!("{FOREIGN_LINE}\n")).expect("a keys file");
-        let sshd = Sshd::start(scene, &keys_file).await;
+        let sshd = Sshd::start(scene, &keys_file, place.as_deref()).await;
         let mut config = configuration(&sshd, &keys_file);
         config.extend(settings);
-        let agent = Daemon::named(scene, name, "postern-agent", &["run"], config);
+        let mut agent = Daemon::named(scene, name, "postern-agent", &["run"], config);
+        place.into_iter().for_each(|place| agent.move_to(place));
         Self { name: name.into(), id, agent, sshd, keys_file }
     }
 

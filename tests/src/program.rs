@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 
+use crate::namespace::Namespace;
 use crate::scene::Scene;
 use crate::wait::{SOON, eventually};
 
@@ -30,7 +31,19 @@ pub fn binary(name: &str) -> PathBuf {
 ///
 /// The kernel kills it when the thread that started it is gone, which for a test is its own thread.
 pub fn command(name: &str) -> Command {
-    let mut command = Command::new("setpriv");
+    command_in(None, name)
+}
+
+/// The same, in another network.
+pub fn command_in(place: Option<&Namespace>, name: &str) -> Command {
+    let mut command = match place {
+        Some(place) => {
+            let mut command = place.entrance();
+            command.arg("setpriv");
+            command
+        }
+        None => Command::new("setpriv"),
+    };
     command.args(["--pdeathsig", "KILL", "--"]).arg(binary(name)).stdin(Stdio::null()).process_group(0);
     command
 }

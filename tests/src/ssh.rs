@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use crate::key::Key;
+use crate::namespace::Namespace;
 use crate::program::{Output, code, finish};
 use crate::scene::Scene;
 use crate::wait::{SOON, within};
@@ -29,6 +30,7 @@ pub struct Ssh {
     host: String,
     key: PathBuf,
     source: Option<IpAddr>,
+    place: Option<Arc<Namespace>>,
     scene: Arc<Scene>,
 }
 
@@ -44,6 +46,7 @@ impl Ssh {
             host: access.device_name.to_string(),
             key: key.path().into(),
             source: None,
+            place: None,
             scene: scene.clone(),
         }
     }
@@ -63,6 +66,12 @@ impl Ssh {
     /// The same visitor at another of this machine's addresses.
     pub fn from(mut self, source: &str) -> Self {
         self.source = Some(source.parse().expect("an address"));
+        self
+    }
+
+    /// The same visitor in another network.
+    pub fn at(mut self, place: Arc<Namespace>) -> Self {
+        self.place = Some(place);
         self
     }
 
@@ -91,7 +100,14 @@ impl Ssh {
 
     /// A command of the OpenSSH family with the configuration, such as `ssh`, `scp` or `sftp`.
     pub fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(name);
+        let mut command = match &self.place {
+            Some(place) => {
+                let mut command = place.entrance();
+                command.arg(name);
+                command
+            }
+            None => Command::new(name),
+        };
         command.arg("-F").arg(self.write());
         command.stdin(Stdio::null());
         command
@@ -224,8 +240,13 @@ impl Session {
 
     /// The next line that came, without its end; empty at the end.
     pub async fn line(&mut self) -> String {
+        self.line_within(SOON).await
+    }
+
+    /// The same, after a longer wait.
+    pub async fn line_within(&mut self, deadline: Duration) -> String {
         let mut line = String::new();
-        within("a line", SOON, self.stdout.read_line(&mut line)).await.expect("a pipe can be read");
+        within("a line", deadline, self.stdout.read_line(&mut line)).await.expect("a pipe can be read");
         line.trim_end().to_owned()
     }
 

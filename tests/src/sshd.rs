@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::key::Key;
+use crate::namespace::Namespace;
 use crate::scene::Scene;
 
 /// sshd wants to be called by its whole path, and Debian keeps it out of people's PATH.
@@ -29,20 +30,27 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts one that believes the keys in that file.
-    pub(crate) async fn start(scene: &Arc<Scene>, keys_file: &Path) -> Self {
-        Self::with(scene, &format!("AuthorizedKeysFile {}", keys_file.display())).await
+    /// Starts one that believes the keys in that file, in another network if one is given.
+    pub(crate) async fn start(scene: &Arc<Scene>, keys_file: &Path, place: Option<&Namespace>) -> Self {
+        let listen = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let listener = place.map_or_else(listen, |place| place.enter(listen));
+        Self::on(listener, scene, &format!("AuthorizedKeysFile {}", keys_file.display())).await
     }
 
     /// Starts one that learns whose keys to believe from these lines of configuration.
     pub async fn with(scene: &Arc<Scene>, keys: &str) -> Self {
+        Self::on(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"), scene, keys).await
+    }
+
+    async fn on(listener: std::net::TcpListener, scene: &Arc<Scene>, keys: &str) -> Self {
         let dir = scene.new_dir("sshd");
         Key::generate(dir.join("ssh_host_ed25519_key"), "ed25519").await;
         Key::generate(dir.join("ssh_host_ecdsa_key"), "ecdsa").await;
         // A root sshd needs it for privilege separation; Debian makes it at boot.
         fs::create_dir_all("/run/sshd").ok();
         fs::write(dir.join("sshd_config"), configuration(&dir, keys)).expect("the configuration is written");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        listener.set_nonblocking(true).expect("a socket need not block");
+        let listener = TcpListener::from_std(listener).expect("a listening socket");
         let address = listener.local_addr().expect("a bound address");
         let accepting = tokio::spawn(accept(listener, dir.join("sshd_config"), scene.clone()));
         Self { address, dir, accepting }

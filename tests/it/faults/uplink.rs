@@ -1,0 +1,62 @@
+//! The box's own ways out come and go.
+
+use postern_tests::Uplink::{First, Second};
+use postern_tests::busy::Scale;
+use postern_tests::world::in_the_wild;
+use tokio::time::sleep;
+
+/// Everything is dropped on the way, and nobody is told.
+const DROP: &str = "drop";
+
+#[test]
+fn a_silent_outage_of_the_only_uplink_ends_nothing() {
+    in_the_wild(async |world| {
+        world.unplug(Second);
+        let lengths: &[u64] = if Scale::of_this_run().is_full() { &[2, 10, 30] } else { &[2] };
+        for &seconds in lengths {
+            let name = format!("uplink silent for {seconds} s");
+            world
+                .survives(&name, async |world| {
+                    world.spoil(First, DROP);
+                    sleep(std::time::Duration::from_secs(seconds)).await;
+                    world.heal(First);
+                })
+                .await;
+        }
+    });
+}
+
+#[test]
+fn a_cable_that_is_pulled_and_put_back_ends_nothing() {
+    in_the_wild(async |world| {
+        world.unplug(Second);
+        world
+            .survives("only cable pulled and put back", async |world| {
+                world.unplug(First);
+                sleep(Scale::of_this_run().seconds(2, 10)).await;
+                world.plug(First);
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_new_address_ends_nothing() {
+    in_the_wild(async |world| {
+        world.survives("new address on the uplink", async |world| world.renumber(First, 77)).await;
+    });
+}
+
+#[test]
+fn a_switch_to_the_second_uplink_and_back_ends_nothing() {
+    in_the_wild(async |world| {
+        world.survives("switch to the second uplink", async |world| world.unplug(First)).await;
+        world.survives("and back", async |world| world.plug(First)).await;
+        world
+            .survives("and back for good", async |world| {
+                sleep(Scale::of_this_run().seconds(1, 5)).await;
+                world.unplug(Second);
+            })
+            .await;
+    });
+}
