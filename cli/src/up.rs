@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use chrono::Utc;
 use clap::Args;
+use postern_api::admin::TokenTerms;
+use postern_protocol::secret::Secret;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
@@ -93,33 +95,42 @@ impl Up {
 
     /// Starts everything, says what to do next, and serves until a part fails.
     async fn serve(&self, parts: &mut Parts, places: &Places, dir: &Path, addresses: &Addresses) -> Outcome {
-        if let Err(failure) = begin(parts, dir, addresses, !self.no_demo).await {
+        let setup = match begin(parts, dir, addresses, !self.no_demo).await {
+            Ok(setup) => setup,
             // What went wrong in a part says more than that the part could not be reached.
-            return Err(parts.why().unwrap_or(failure));
-        }
-        print(&words::next_steps(&Surroundings::look(places, dir, addresses, !self.no_demo)))?;
+            Err(failure) => return Err(parts.why().unwrap_or(failure)),
+        };
+        print(&words::next_steps(&Surroundings::look(places, dir, addresses, !self.no_demo, setup)))?;
         Err(parts.failed().await)
     }
 }
 
-/// Starts the parts, each once what it needs is there.
-async fn begin(parts: &mut Parts, dir: &Path, addresses: &Addresses, with_demo: bool) -> Result<(), Failure> {
+/// Starts the parts, each once what it needs is there; the link by which somebody can sign in with a
+/// browser, as long as nobody can.
+async fn begin(
+    parts: &mut Parts,
+    dir: &Path,
+    addresses: &Addresses,
+    with_demo: bool,
+) -> Result<Option<Secret>, Failure> {
     let config = api_config(dir, addresses);
     let relay = postern_api::admin::ensure_relay(&config, RELAY).await.context("registering the relay")?;
     let bound = postern_api::bind(config.clone()).await.context("starting the control API")?;
+    let setup = bound.setup_link().cloned();
     parts.start("the control API", |stop| bound.run(stop));
     let api = client(&config, dir, addresses).await?;
     let bound =
         postern_relay::bind(relay_config(dir, addresses, relay.token)).await.context("starting the relay")?;
     parts.start("the relay", |stop| bound.run(stop));
     if !with_demo {
-        return Ok(());
+        return Ok(setup);
     }
     let config = demo::config(dir)?;
     let device = demo::join(&api, dir, &config).await?;
     let start = Utc::now();
     parts.start("the demo box", |stop| postern_agent::run(config, stop));
-    demo::comes_online(&api, &device, start).await
+    demo::comes_online(&api, &device, start).await?;
+    Ok(setup)
 }
 
 fn api_config(dir: &Path, addresses: &Addresses) -> postern_api::Config {
@@ -130,11 +141,7 @@ fn api_config(dir: &Path, addresses: &Addresses) -> postern_api::Config {
     }
 }
 
-fn relay_config(
-    dir: &Path,
-    addresses: &Addresses,
-    token: postern_protocol::secret::Secret,
-) -> postern_relay::Config {
+fn relay_config(dir: &Path, addresses: &Addresses, token: Secret) -> postern_relay::Config {
     postern_relay::Config {
         state_dir: dir.join("relay"),
         api: addresses.api(),
@@ -158,7 +165,9 @@ async fn client(config: &postern_api::Config, dir: &Path, addresses: &Addresses)
             Ok(_) => return Ok(api),
         }
     }
-    let token = postern_api::admin::create_token(config, TOKEN).await.context("making a token")?;
+    let token = postern_api::admin::create_token(config, &TokenTerms::everything(TOKEN))
+        .await
+        .context("making a token")?;
     let file = SettingsFile { api: Some(addresses.api()), token: Some(token), ..SettingsFile::default() };
     file.save(&path)?;
     Api::new(file.settings(&path)?)

@@ -2,8 +2,7 @@
 //! the API runs: both work on one database, and the API sees what changed.
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, Utc};
-use postern_protocol::api::NewRelay;
+use postern_protocol::api::{NewRelay, Role, Token};
 use postern_protocol::id::{RelayId, TokenId};
 use postern_protocol::secret::Secret;
 
@@ -11,42 +10,80 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::{entropy, secret};
 use crate::http::{API_TOKEN, INVALID_NAME, RELAY_TOKEN, name};
-use crate::setup::Installation;
+use crate::record::TokenRecord;
+use crate::setup::{self, Installation};
+use crate::span::Span;
 use crate::store::AddRelayError;
 
-/// An API token, without its secret.
+/// What a new token is to be.
 #[derive(Debug, Clone)]
-pub struct ListedToken {
-    /// Its id.
-    pub id: TokenId,
+pub struct TokenTerms {
     /// What it is for.
     pub name: String,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
+    /// What its holder may do in the installation's own account.
+    pub role: Role,
+    /// Whether its holder also looks after the installation.
+    pub admin: bool,
+    /// How long it works; forever, if nothing is said.
+    pub expires: Option<Span>,
+    /// The boxes that it is for, by id or name; if there are none, all of them.
+    pub devices: Vec<String>,
+}
+
+impl TokenTerms {
+    /// A token that may do everything, for whoever has the whole installation in hand anyway.
+    pub fn everything(name: &str) -> Self {
+        Self { name: name.to_owned(), role: Role::Owner, admin: true, expires: None, devices: Vec::new() }
+    }
 }
 
 /// Makes an API token for the installation's own account; the secret is shown this once.
-pub async fn create_token(config: &Config, called: &str) -> anyhow::Result<Secret> {
-    let called = name(called).context(INVALID_NAME)?;
+pub async fn create_token(config: &Config, terms: &TokenTerms) -> anyhow::Result<Secret> {
+    let called = name(&terms.name).context(INVALID_NAME)?;
+    let is_for_some = !terms.devices.is_empty();
+    anyhow::ensure!(
+        !is_for_some || (terms.role < Role::Owner && !terms.admin),
+        "a token for some boxes is for a viewer or an operator: add --role operator"
+    );
     let clock = Clock::default();
     let store = Installation::open(config, &clock).await?.store;
-    let token = secret(API_TOKEN);
-    store.own_account().add_token(TokenId::from_entropy(entropy()), called, &token, clock.now()).await?;
+    let (account, now) = (store.own_account(), clock.now());
+    let mut devices = Vec::new();
+    for device in &terms.devices {
+        let found = account.device(device, now).await?;
+        devices.push(found.with_context(|| format!("no box has the id or name {device}"))?.id);
+    }
+    let secret = secret(API_TOKEN);
+    let token = TokenRecord {
+        id: TokenId::from_entropy(entropy()),
+        name: called.to_owned(),
+        role: terms.role,
+        admin: terms.admin,
+        devices: is_for_some.then_some(devices),
+        created_at: now,
+        expires_at: terms.expires.map(|expires| now + expires.delta()),
+    };
+    account.add_token(&token, &secret).await?;
     store.close().await;
-    Ok(token)
+    Ok(secret)
 }
 
 /// The API tokens of the installation's own account, the newest first.
-pub async fn tokens(config: &Config) -> anyhow::Result<Vec<ListedToken>> {
+pub async fn tokens(config: &Config) -> anyhow::Result<Vec<Token>> {
     let store = Installation::open(config, &Clock::default()).await?.store;
     let tokens = store.own_account().tokens().await?;
     store.close().await;
-    let listed = |token: crate::record::TokenRecord| ListedToken {
-        id: token.id,
-        name: token.name,
-        created_at: token.created_at,
-    };
-    Ok(tokens.into_iter().map(listed).collect())
+    Ok(tokens.into_iter().map(Token::from).collect())
+}
+
+/// Makes a link by which somebody becomes an owner and admin, in place of any older one. It is for the
+/// first start, and for when nobody is left who can sign in.
+pub async fn invite_an_owner(config: &Config) -> anyhow::Result<Secret> {
+    let clock = Clock::default();
+    let store = Installation::open(config, &clock).await?.store;
+    let token = setup::invite_an_owner(&store, &clock).await?;
+    store.close().await;
+    Ok(setup::link(config, config.listen, &token))
 }
 
 /// Removes an API token, and says whether there was one.

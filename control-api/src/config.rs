@@ -17,6 +17,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The address to serve on; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Where people reach the API with a browser, such as `https://postern.example.com`; left out, where
+    /// it listens.
+    pub public_url: Option<PublicUrl>,
     /// Whether tokens may travel in the clear beyond this machine.
     pub insecure_http: bool,
     /// Reverse proxies whose word on a caller's address is believed.
@@ -52,6 +55,39 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
+/// An address for browsers: scheme and host, perhaps a port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// The address, without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether browsers come over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+}
+
+impl TryFrom<String> for PublicUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong =
+            "public_url is a scheme and a host, such as https://postern.example.com, and nothing after them";
+        let url: axum::http::Uri = text.parse().map_err(|_| wrong)?;
+        let host = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        let nothing_after = url.path() == "/" && url.query().is_none() && !text.contains('#');
+        match matches!(url.scheme_str(), Some("http" | "https")) && host && nothing_after {
+            true => Ok(Self(text.trim_end_matches('/').to_ascii_lowercase())),
+            false => Err(wrong),
+        }
+    }
+}
+
 /// Settings that cannot be served with.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidConfig {
@@ -72,6 +108,7 @@ impl Default for Config {
         Self {
             state_dir: PathBuf::from("/var/lib/postern-api"),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            public_url: None,
             insecure_http: false,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::XForwardedFor,
@@ -129,6 +166,7 @@ mod tests {
         let text = r#"
             state_dir = "/s"
             listen = "[::1]:1"
+            public_url = "https://Postern.example.com/"
             insecure_http = true
             trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
             forwarded_header = "forwarded"
@@ -140,9 +178,21 @@ mod tests {
         "#;
         let config = Config::from_toml(text).unwrap();
         assert_eq!(config.max_duration, Span::days(7));
+        assert_eq!(config.public_url.as_ref().unwrap().as_str(), "https://postern.example.com");
         assert_eq!(config.forwarded_header, ForwardedHeader::Forwarded);
         assert!(config.trusts("::ffff:10.1.2.3".parse().unwrap()));
         assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn an_address_for_browsers_is_a_scheme_and_a_host() {
+        for url in
+            ["postern.example.com", "ftp://a", "https://a/b", "https://a?b", "https://a#b", "https://me@a"]
+        {
+            let error = Config::from_toml(&format!("public_url = \"{url}\"")).unwrap_err().to_string();
+            assert!(error.contains("public_url is"), "{url}: {error}");
+        }
+        assert!(Config::from_toml("public_url = \"http://[::1]:8080\"").is_ok());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The API over HTTP: one resource a file, and what they share.
 //!
-//! A handler's first argument says who may call it: [`auth::Caller`] wants an API token,
-//! [`auth::RelayCaller`] a relay's. A test prints every route with the guard it proved to have.
+//! A handler's first argument says who may call it, such as [`auth::Operator`] or
+//! [`auth::RelayCaller`]. A test prints every route with the guard it proved to have.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::ca::Authority;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::password::Passwords;
 use crate::store::Store;
 
 mod accesses;
@@ -32,14 +34,18 @@ mod openapi;
 mod paging;
 mod relay;
 mod relays;
+mod session;
 mod text;
+mod throttle;
 mod tokens;
+mod users;
 mod verify;
 mod visits;
 
 pub(crate) use address::Peer;
 pub(crate) use auth::{API_TOKEN, Doorkeeper, RELAY_TOKEN};
 pub(crate) use text::{INVALID_NAME, name};
+pub(crate) use users::{INVITATION, INVITATION_LASTS};
 
 /// How long `?wait=active` waits at most.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,10 +58,13 @@ pub(crate) struct App {
     pub(crate) authority: Authority,
     pub(crate) signer: GrantSigner,
     pub(crate) doorkeeper: Doorkeeper,
+    pub(crate) passwords: Passwords,
     pub(crate) metrics: Metrics,
     /// The newest revision that some feed has signed.
     pub(crate) signed: watch::Sender<u64>,
     pub(crate) patience: Duration,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
     /// Ends feeds and waits.
     pub(crate) stop: CancellationToken,
     /// What outlives its connection for a moment.
@@ -73,6 +82,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(verify::routes())
         .merge(visits::routes())
         .merge(relays::routes())
+        .merge(session::routes())
+        .merge(users::routes())
         .merge(tokens::routes())
         .merge(relay::routes())
         .merge(health::routes())

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use postern_protocol::secret::Secret;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -28,6 +29,7 @@ mod http;
 mod lease;
 mod metrics;
 mod once;
+mod password;
 mod record;
 mod server;
 mod setup;
@@ -38,12 +40,13 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ForwardedHeader, InvalidConfig, Tls};
+pub use config::{Config, ForwardedHeader, InvalidConfig, PublicUrl, Tls};
 pub use span::{InvalidSpan, Span};
 
 use clock::Clock;
 use http::{App, Doorkeeper, Shared};
 use metrics::Metrics;
+use password::Passwords;
 use setup::Installation;
 use state_dir::StateDir;
 use store::Store;
@@ -62,6 +65,7 @@ pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    setup_link: Option<Secret>,
 }
 
 /// Opens the state directory, making what is missing, and takes the address.
@@ -83,14 +87,23 @@ async fn bind_at(config: Config, clock: Clock) -> anyhow::Result<Bound> {
         authority: installation.authority,
         signer: installation.signer,
         doorkeeper: Doorkeeper::default(),
+        passwords: Passwords::default(),
         metrics: Metrics::new(),
         signed: watch::Sender::new(0),
         patience: http::PATIENCE,
+        address,
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
     };
     app.store.revision().await?;
-    Ok(Bound { app: Arc::new(app), dir: installation.dir, listener, address, tls })
+    let setup_link = match app.store.own_account().has_owner().await? {
+        true => None,
+        false => {
+            let token = setup::invite_an_owner(&app.store, &app.clock).await?;
+            Some(setup::link(&app.config, address, &token))
+        }
+    };
+    Ok(Bound { app: Arc::new(app), dir: installation.dir, listener, address, tls, setup_link })
 }
 
 impl Bound {
@@ -99,12 +112,16 @@ impl Bound {
         self.address
     }
 
+    /// The link by which the first user makes themselves known; nothing once there is one.
+    pub fn setup_link(&self) -> Option<&Secret> {
+        self.setup_link.as_ref()
+    }
+
     /// Serves until `shutdown`, then lets requests in progress end.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { app, dir, listener, address, tls } = self;
+        let Self { app, dir, listener, address, tls, setup_link: _ } = self;
         dir.announce(&json!({ "http": address.to_string() })).context("writing listening.json")?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        info!("serving on {scheme}://{address}");
+        info!("serving on {}://{address}", if tls.is_some() { "https" } else { "http" });
         let stop = app.stop.clone();
         let watch = tokio::spawn(stop.clone().run_until_cancelled_owned(watch_for_others(app.store.clone())));
         let router = http::router(app.clone());
@@ -137,9 +154,6 @@ async fn watch_for_others(store: Store) {
 }
 
 /// Writes a secret to a file that only its owner may read, whole or not at all.
-pub fn write_secret(
-    path: &std::path::Path,
-    secret: &postern_protocol::secret::Secret,
-) -> std::io::Result<()> {
+pub fn write_secret(path: &std::path::Path, secret: &Secret) -> std::io::Result<()> {
     state_dir::write_whole(path, 0o600, format!("{}\n", secret.reveal()).as_bytes())
 }

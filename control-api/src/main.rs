@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
-use postern_api::{Config, admin, bind};
+use postern_api::admin::TokenTerms;
+use postern_api::{Config, Span, admin, bind};
+use postern_protocol::api::{Role, Token};
 use postern_protocol::id::TokenId;
 use postern_protocol::secret::Secret;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +33,10 @@ struct Cli {
 enum Command {
     /// Serve the API until SIGTERM or Ctrl-C.
     Serve,
+    /// Print a link by which somebody becomes an owner and admin, in place of any older one.
+    ///
+    /// 'serve' prints one by itself as long as nobody can sign in. It works once, for three days.
+    Setup,
     /// Make, list and remove API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -45,6 +52,18 @@ enum TokenCommand {
         /// What it is for.
         #[arg(long)]
         name: String,
+        /// What its holder may do: viewer, operator or owner.
+        #[arg(long, default_value_t = Role::Owner)]
+        role: Role,
+        /// Its holder also looks after the installation: its accounts and relays.
+        #[arg(long)]
+        admin: bool,
+        /// How long it works, such as 90d; forever, if left out.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Span>,
+        /// Only for this box, by id or name; may be repeated. Needs the role operator or viewer.
+        #[arg(long = "device", value_name = "BOX")]
+        devices: Vec<String>,
     },
     /// List tokens, without their secrets.
     List,
@@ -87,6 +106,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let config = settings(cli.config.as_deref())?;
     match cli.command {
         Command::Serve => serve(config).await,
+        Command::Setup => hand_over(&admin::invite_an_owner(&config).await?, None),
         Command::Token(command) => token(&config, command).await,
         Command::Relay(RelayCommand::Add { name, token_file, rotate }) => {
             let relay = match rotate {
@@ -107,15 +127,25 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    bind(config).await?.run(shutdown).await
+    let bound = bind(config).await?;
+    if let Some(link) = bound.setup_link() {
+        println!(
+            "Nobody can sign in yet. Whoever opens this link first becomes the owner:\n  {}",
+            link.reveal()
+        );
+    }
+    bound.run(shutdown).await
 }
 
 async fn token(config: &Config, command: TokenCommand) -> anyhow::Result<()> {
     match command {
-        TokenCommand::Create { name } => hand_over(&admin::create_token(config, &name).await?, None),
+        TokenCommand::Create { name, role, admin, expires, devices } => {
+            let terms = TokenTerms { name, role, admin, expires, devices };
+            hand_over(&admin::create_token(config, &terms).await?, None)
+        }
         TokenCommand::List => {
             for token in admin::tokens(config).await? {
-                println!("{}  {}  {}", token.id, token.created_at.format("%Y-%m-%d %H:%M:%SZ"), token.name);
+                println!("{}", line(&token));
             }
             Ok(())
         }
@@ -127,6 +157,18 @@ async fn token(config: &Config, command: TokenCommand) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// A token, on one line.
+fn line(token: &Token) -> String {
+    let time = |at: &DateTime<Utc>| at.format("%Y-%m-%d %H:%M:%SZ").to_string();
+    let until =
+        token.expires_at.as_ref().map_or_else(|| "for good".to_owned(), |at| format!("until {}", time(at)));
+    let admin = if token.admin { "+admin" } else { "" };
+    let boxes =
+        token.devices.as_ref().map_or_else(String::new, |devices| format!("  for {} boxes", devices.len()));
+    let Token { id, name, role, created_at, .. } = token;
+    format!("{id}  {}  {role}{admin}  {until}  {name}{boxes}", time(created_at))
 }
 
 /// Prints a secret, and nothing else, or writes it where only its owner reads it.

@@ -2,10 +2,10 @@
 //!
 //! The answer to a creation is kept for a day, so that the same request gets the same answer. It may
 //! hold a join string, which is a secret like a password; so it is sealed with a key derived from the
-//! API token that made the request. The API keeps only the token's hash: neither the database nor the
-//! state directory gives the answer away, and whoever repeats the request brings the token along.
+//! API token, or the session's secret, that came with the request. The API keeps only its hash: neither
+//! the database nor the state directory gives the answer away, and whoever repeats the request brings
+//! the secret along.
 
-use postern_protocol::id::TokenId;
 use postern_protocol::secret::Secret;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac;
@@ -27,8 +27,8 @@ pub(crate) struct SealingKey(hmac::Key);
 
 /// A creation that is to happen once.
 pub(crate) struct Once {
-    /// Whose key it is.
-    pub(crate) token: TokenId,
+    /// Whose key it is: the id of a token or of a user.
+    pub(crate) holder: String,
     /// The `Idempotency-Key`.
     pub(crate) key: String,
     /// A hash of what was asked for.
@@ -37,7 +37,7 @@ pub(crate) struct Once {
 }
 
 impl SealingKey {
-    /// The key of whoever holds this token.
+    /// The key of whoever holds this token, or this session's secret.
     pub(crate) fn of(token: &Secret) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, token.reveal().as_bytes()))
     }
@@ -52,8 +52,8 @@ impl SealingKey {
 
 impl Once {
     /// A creation with this key, by the holder of this token.
-    pub(crate) fn new(token: TokenId, key: String, request: [u8; 32], sealing: SealingKey) -> Self {
-        Self { token, key, request, sealing }
+    pub(crate) fn new(holder: String, key: String, request: [u8; 32], sealing: SealingKey) -> Self {
+        Self { holder, key, request, sealing }
     }
 
     /// An answer, as it is kept.
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn once(token: &Secret, key: &str, request: u8) -> Once {
-        Once::new(TokenId::from_entropy([1; 10]), key.to_owned(), [request; 32], SealingKey::of(token))
+        Once::new("a".to_owned(), key.to_owned(), [request; 32], SealingKey::of(token))
     }
 
     #[test]

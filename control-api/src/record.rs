@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::access::Networks;
-use postern_protocol::api::{Gate, HostKey};
-use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login, RelayId, TokenId};
+use postern_protocol::api::{Gate, HostKey, Role};
+use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login, RelayId, TokenId, UserId, UserName};
 use postern_protocol::ssh_key::PublicKey;
 use postern_protocol::wire::BoxFacts;
 
@@ -146,5 +146,39 @@ impl RelayRecord {
 pub(crate) struct TokenRecord {
     pub(crate) id: TokenId,
     pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) admin: bool,
+    /// The boxes that it is for; none means all of the account's.
+    pub(crate) devices: Option<Vec<DeviceId>>,
     pub(crate) created_at: DateTime<Utc>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+}
+
+/// A user, without their password.
+#[derive(Debug, Clone)]
+pub(crate) struct UserRecord {
+    pub(crate) id: UserId,
+    pub(crate) name: UserName,
+    pub(crate) role: Role,
+    pub(crate) admin: bool,
+    pub(crate) has_password: bool,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) signed_in_at: Option<DateTime<Utc>>,
+    pub(crate) disabled_at: Option<DateTime<Utc>>,
+}
+
+impl UserRecord {
+    /// Whether they can sign in and decide about their account.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.role == Role::Owner && self.has_password && self.disabled_at.is_none()
+    }
+}
+
+/// An invitation, as it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct InvitationRecord {
+    /// SHA-256 of the secret.
+    pub(crate) hash: [u8; 32],
+    /// When it stops working.
+    pub(crate) expires_at: DateTime<Utc>,
 }

@@ -1,16 +1,22 @@
-//! Opening a state directory: its keys, its database, and whether they belong together.
+//! Opening a state directory: its keys, its database, and whether they belong together; and how its
+//! first user gets in.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context;
 use data_encoding::HEXLOWER;
 use postern_protocol::grant::GrantSigner;
+use postern_protocol::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::ca::{Authority, sha256};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::entropy::entropy;
+use crate::entropy::{entropy, secret};
+use crate::http::{INVITATION, INVITATION_LASTS};
+use crate::record::InvitationRecord;
 use crate::state_dir::StateDir;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The authority's key and certificate.
 const AUTHORITY: &str = "authority.pem";
@@ -20,6 +26,34 @@ const GRANT_KEY: &str = "grants.key";
 
 /// The database. Its journals beside it get the same permissions from it.
 const DATABASE: &str = "postern.db";
+
+/// Makes the invitation by which an installation's first owner makes themselves known, in place of any
+/// older one.
+pub(crate) async fn invite_an_owner(store: &Store, clock: &Clock) -> Result<Secret, StoreError> {
+    let token = secret(INVITATION);
+    let expires_at = clock.now() + INVITATION_LASTS;
+    store.own_account().invite_an_owner(&InvitationRecord { hash: token.hash(), expires_at }).await?;
+    Ok(token)
+}
+
+/// The link by which somebody chooses a password. The token stands where browsers do not send it to any
+/// server, so that it gets into no log.
+pub(crate) fn link(config: &Config, address: SocketAddr, token: &Secret) -> Secret {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let own = || format!("{scheme}://{}", from_here(address));
+    let base = config.public_url.as_ref().map_or_else(own, |url| url.as_str().to_owned());
+    Secret::from_text(format!("{base}/setup#{}", token.reveal()))
+}
+
+/// The address by which this very machine reaches one that is listened on.
+fn from_here(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
+}
 
 /// What a state directory holds, opened.
 pub(crate) struct Installation {

@@ -10,30 +10,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use postern_protocol::id::AccountId;
+use postern_protocol::id::{AccountId, DeviceId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::watch;
 
 use crate::entropy::entropy;
 
 mod accesses;
+mod accounts;
 mod census;
 mod devices;
 mod feed;
 mod idempotency;
+mod invitations;
 mod joins;
 mod presence;
 mod relays;
 mod row;
+mod sessions;
 mod tokens;
+mod users;
 mod visits;
 
 pub(crate) use accesses::{AccessFilter, CreateAccessError, Creation, EditAccessError, Edits, Phase};
 pub(crate) use census::Census;
 pub(crate) use devices::{CreateDeviceError, RenameError};
+pub(crate) use invitations::{AcceptError, Addressee};
 pub(crate) use joins::{JoinError, JoinToken};
 pub(crate) use presence::Sighting;
 pub(crate) use relays::AddRelayError;
+pub(crate) use sessions::{Credentials, LASTS as SESSION_LASTS};
+pub(crate) use users::{AddUserError, EditUserError, UserEdits};
 pub(crate) use visits::VisitFilter;
 
 /// The database in use. Statements are written so that PostgreSQL reads them too.
@@ -65,6 +72,8 @@ pub(crate) struct Store {
 pub(crate) struct Account {
     store: Store,
     id: AccountId,
+    /// The boxes that can be seen through it; none means all of the account's.
+    boxes: Option<Arc<[DeviceId]>>,
 }
 
 /// What rings when something has been committed.
@@ -144,7 +153,7 @@ impl Store {
 
     /// The rows of an account.
     pub(crate) fn account(&self, id: AccountId) -> Account {
-        Account { store: self.clone(), id }
+        Account { store: self.clone(), id, boxes: None }
     }
 
     /// The account that every installation has.
@@ -180,6 +189,39 @@ impl Store {
     async fn write(&self) -> Result<Tx, StoreError> {
         let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         Ok(Tx { inner, bells: self.bells.clone(), revision: None, reported: false })
+    }
+}
+
+impl Account {
+    /// The account's id.
+    pub(crate) fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// The boxes that can be seen through this, if not all of the account's.
+    pub(crate) fn boxes(&self) -> Option<&[DeviceId]> {
+        self.boxes.as_deref()
+    }
+
+    /// The same rows, as far as they are about these boxes.
+    pub(crate) fn only(self, boxes: Option<Vec<DeviceId>>) -> Self {
+        Self { boxes: boxes.map(Into::into), ..self }
+    }
+
+    fn covers(&self, device: DeviceId) -> bool {
+        self.boxes.as_deref().is_none_or(|boxes| boxes.contains(&device))
+    }
+
+    /// Adds to a query that has a WHERE that this column names a box that can be seen.
+    fn push_scope(&self, query: &mut Query, column: &'static str) {
+        if let Some(boxes) = &self.boxes {
+            query.push(" AND ").push(column).push(" IN (");
+            let mut ids = query.separated(", ");
+            for device in boxes.iter() {
+                ids.push_bind(device.to_string());
+            }
+            query.push(")");
+        }
     }
 }
 
@@ -239,10 +281,10 @@ fn pool(most: u32) -> SqlitePoolOptions {
 }
 
 async fn own_account(writer: &Pool, now: DateTime<Utc>) -> Result<AccountId, StoreError> {
-    let insert = "INSERT INTO accounts (id, name, created_at) VALUES ($1, 'default', $2)
-                  ON CONFLICT (name) DO NOTHING";
+    let insert = "INSERT INTO accounts (id, name, created_at, own)
+                  SELECT $1, 'default', $2, 1 WHERE NOT EXISTS (SELECT 1 FROM accounts WHERE own = 1)";
     let id = AccountId::from_entropy(entropy());
     sqlx::query(insert).bind(id.as_str()).bind(row::millis(now)).execute(writer).await?;
-    let select = "SELECT id FROM accounts WHERE name = 'default'";
+    let select = "SELECT id FROM accounts WHERE own = 1";
     row::parsed("account", &sqlx::query_scalar::<_, String>(select).fetch_one(writer).await?)
 }

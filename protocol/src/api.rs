@@ -8,6 +8,10 @@ mod device;
 mod page;
 mod problem;
 mod relay;
+mod role;
+mod session;
+mod token;
+mod user;
 mod verify;
 mod visit;
 
@@ -21,5 +25,9 @@ pub use relay::{
     CertificateAnswer, CertificateRequest, CreateRelay, FeedLine, Gate, JoinBox, NewRelay, Presence,
     PresenceReport, Relay, RelayHello, RelayWelcome, RenewBox, VisitEvent, VisitEvents,
 };
+pub use role::{Role, UnknownRole};
+pub use session::{ChangePassword, Invited, ReadInvitation, Session, SetUp, SignIn};
+pub use token::{CreateToken, NewToken, Token};
+pub use user::{CreateUser, EditUser, Invitation, User, UserStatus};
 pub use verify::{Verify, VerifyAnswer};
 pub use visit::{EntranceKind, Visit, VisitOutcome};

@@ -119,6 +119,11 @@ id! {
     TokenId, "a token's id"
 }
 
+id! {
+    /// A user: somebody of an account, who signs in.
+    UserId, "a user's id"
+}
+
 /// A box's name: one DNS label, because it stands in host names, in `ssh` commands and in files.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceName(String);
@@ -183,6 +188,38 @@ impl FromStr for Login {
 
 text_form!(Login);
 
+/// What a user signs in with, such as an e-mail address; capitals make no difference.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(String);
+
+impl UserName {
+    /// The name as text, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let letter =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+' | b'@');
+        let fits = (1..=254).contains(&text.len())
+            && text.bytes().all(letter)
+            && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        match fits {
+            true => Ok(Self(text.to_ascii_lowercase())),
+            false => Err(InvalidName {
+                what: "a user's name",
+                problem: "is 1 to 254 letters, digits, '.', '_', '-', '+' and '@', and begins with a letter or a digit",
+            }),
+        }
+    }
+}
+
+text_form!(UserName);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,5 +247,9 @@ mod tests {
         }
         assert!("box42".parse::<DeviceName>().is_ok());
         assert!("_apt.user-1".parse::<Login>().is_ok());
+        for text in ["", "-a", "a b", "a\"b", "é@example.com", "<b>", &"a".repeat(255)] {
+            assert!(text.parse::<UserName>().is_err(), "{text:?}");
+        }
+        assert_eq!("Ann.Lee+x@Example.COM".parse::<UserName>().unwrap().as_str(), "ann.lee+x@example.com");
     }
 }

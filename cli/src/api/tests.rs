@@ -39,7 +39,10 @@ impl Running {
     }
 
     async fn start_with(dir: tempfile::TempDir, config: postern_api::Config, scheme: &str) -> Self {
-        let token = postern_api::admin::create_token(&config, "test").await.unwrap();
+        let token =
+            postern_api::admin::create_token(&config, &postern_api::admin::TokenTerms::everything("test"))
+                .await
+                .unwrap();
         let bound = postern_api::bind(config).await.unwrap();
         let base = format!("{scheme}://{}/", bound.address()).parse().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use postern_protocol::secret::Secret;
+
 use super::Addresses;
 use super::demo::NAME;
 use crate::places::{Places, client_file};
@@ -22,11 +24,19 @@ pub(super) struct Surroundings {
     pub(super) has_key: bool,
     /// The name of the demo box, if there is one.
     pub(super) demo: Option<String>,
+    /// The link by which somebody can sign in with a browser, as long as nobody can.
+    pub(super) setup: Option<Secret>,
 }
 
 impl Surroundings {
     /// As they are.
-    pub(super) fn look(places: &Places, dir: &Path, addresses: &Addresses, demo: bool) -> Self {
+    pub(super) fn look(
+        places: &Places,
+        dir: &Path,
+        addresses: &Addresses,
+        demo: bool,
+        setup: Option<Secret>,
+    ) -> Self {
         let found = dir == places.up() && !places.config_file().exists();
         let keys = std::fs::read_dir(places.dot_ssh()).into_iter().flatten().flatten();
         let is_key = |name: &str| name.starts_with("id_") && name.ends_with(".pub");
@@ -39,6 +49,7 @@ impl Surroundings {
             has_key: has_agent
                 || keys.filter_map(|entry| entry.file_name().into_string().ok()).any(|name| is_key(&name)),
             demo: demo.then(|| NAME.to_owned()),
+            setup,
         }
     }
 }
@@ -81,6 +92,13 @@ pub(super) fn next_steps(around: &Surroundings) -> String {
         let _ = write!(
             text,
             "\nOr all of that in one, without ssh asking whether it knows these host keys:\n\n  postern ssh {demo}\n"
+        );
+    }
+    if let Some(link) = &around.setup {
+        let _ = write!(
+            text,
+            "\nOr with a browser; this link is for choosing a name and a password:\n\n  {}\n",
+            link.reveal()
         );
     }
     text.truncate(text.trim_end().len());
@@ -140,6 +158,7 @@ mod tests {
             path: None,
             has_key: true,
             demo: Some("demo".to_owned()),
+            setup: None,
         }
     }
 
@@ -192,5 +211,8 @@ Or all of that in one, without ssh asking whether it knows these host keys:
     fn without_a_demo_it_says_how_to_add_a_box() {
         let text = next_steps(&Surroundings { demo: None, ..around() });
         assert!(text.contains("postern device add box42") && !text.contains("demo"), "{text}");
+        let setup = Some(Secret::from_text("http://127.0.0.1:8080/setup#psi_x"));
+        let text = next_steps(&Surroundings { setup, ..around() });
+        assert!(text.ends_with("password:\n\n  http://127.0.0.1:8080/setup#psi_x"), "{text}");
     }
 }

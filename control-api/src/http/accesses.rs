@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::address::CallerAddress;
-use super::auth::Caller;
+use super::auth::{Caller, Operator, Viewer};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path, Query, RawJson};
 use super::idempotency::{self, IdempotencyKey};
@@ -74,7 +74,7 @@ enum WaitFor {
 #[utoipa::path(get, path = "/v1/accesses", tag = "accesses", params(ListAccesses),
     responses((status = 200, description = "A page of accesses", body = Page<Access>)))]
 async fn list(
-    caller: Caller,
+    Viewer(caller): Viewer,
     State(app): State<Shared>,
     Query(list): Query<ListAccesses>,
 ) -> Result<Answer<Page<Access>>, ApiError> {
@@ -94,7 +94,7 @@ async fn list(
     responses((status = 201, description = "The access, and how to connect", body = Created,
         headers(("Location" = String, description = "Where the access is found")))))]
 async fn create(
-    caller: Caller,
+    Operator(caller): Operator,
     State(app): State<Shared>,
     Query(parameters): Query<CreateParameters>,
     CallerAddress(address): CallerAddress,
@@ -135,7 +135,7 @@ async fn create_new(
     match caller.account.create_access(access, once, answer).await? {
         Creation::New { access, answer } => {
             let AccessRecord { id, port, allowed, expires_at: until, .. } = *access;
-            info!(access = %id, device = %device.id, port, %allowed, %until, by = %caller.token, "access created");
+            info!(access = %id, device = %device.id, port, %allowed, %until, by = %caller.who, "access created");
             Ok(answer)
         }
         Creation::Repeated { answer } => Ok(answer),
@@ -147,7 +147,7 @@ async fn create_new(
     params(("access" = String, Path, description = "Its id")),
     responses((status = 200, description = "The access", body = Access)))]
 async fn show(
-    caller: Caller,
+    Viewer(caller): Viewer,
     State(app): State<Shared>,
     Path(access): Path<String>,
 ) -> Result<Answer<Access>, ApiError> {
@@ -159,7 +159,7 @@ async fn show(
     params(("access" = String, Path, description = "Its id")), request_body = EditAccess,
     responses((status = 200, description = "The access", body = Access)))]
 async fn edit(
-    caller: Caller,
+    Operator(caller): Operator,
     State(app): State<Shared>,
     Path(access): Path<String>,
     Json(change): Json<EditAccess>,
@@ -178,7 +178,7 @@ async fn edit(
     params(("access" = String, Path, description = "Its id")),
     responses((status = 204, description = "It lets nobody in any more")))]
 async fn delete(
-    caller: Caller,
+    Operator(caller): Operator,
     State(app): State<Shared>,
     Path(access): Path<String>,
 ) -> Result<StatusCode, ApiError> {

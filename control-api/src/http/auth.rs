@@ -1,22 +1,32 @@
-//! Who is asking. The extractor is the gate: a handler that names a caller runs for nobody else.
+//! Who is asking. The extractor is the gate: a handler names who may call it, and runs for nobody else.
+//!
+//! Within an account it is [`Viewer`], [`Operator`] or [`Owner`], for the installation [`Admin`], for a
+//! user in a browser [`SignedIn`]: whoever bears an API token, or has the cookie of a session. A relay
+//! is a [`RelayCaller`]. A [`Caller`] alone cannot be asked for, so no handler forgets to say.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::fmt;
+use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
-use postern_protocol::id::{RelayId, TokenId};
+use axum::http::{HeaderMap, Method, header};
+use chrono::{DateTime, Utc};
+use postern_protocol::api::Role;
+use postern_protocol::id::{RelayId, TokenId, UserId, UserName};
 use postern_protocol::secret::Secret;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::address::{CallerAddress, peer};
 use super::error::{ApiError, Code};
+use super::{App, Shared};
 use crate::once::SealingKey;
 use crate::store::Account;
+
+mod cookie;
+mod door;
+
+pub(crate) use cookie::{Browsing, Origin};
+pub(crate) use door::Doorkeeper;
 
 /// What API tokens begin with.
 pub(crate) const API_TOKEN: &str = "pst";
@@ -24,29 +34,109 @@ pub(crate) const API_TOKEN: &str = "pst";
 /// What relays' tokens begin with.
 pub(crate) const RELAY_TOKEN: &str = "psr";
 
-/// Wrong tokens that one source may bring in a [`WINDOW`] before it is no longer listened to.
-const FAILURES: u32 = 20;
-
-/// After this a source may try again.
-const WINDOW: Duration = Duration::from_secs(60);
-
-/// Sources that are remembered; the oldest makes room.
-const SOURCES: usize = 4096;
-
-/// Right tokens that are remembered; when full, all are forgotten and prove themselves again.
-const PROVED: usize = 4096;
+/// What the secrets of sessions begin with.
+pub(crate) const SESSION: &str = "pss";
 
 /// The longest token that is looked at.
 const MAX_TOKEN: usize = 128;
 
-/// Somebody with an API token.
-pub(super) struct Caller {
+/// Somebody with an API token or a session.
+pub(crate) struct Caller {
     /// The rows that are theirs.
-    pub(super) account: Account,
-    /// The token.
-    pub(super) token: TokenId,
-    /// What only its holder can seal with.
-    pub(super) sealing: SealingKey,
+    pub(crate) account: Account,
+    /// Who it is.
+    pub(crate) who: Who,
+    /// What they may do in their account.
+    pub(crate) role: Role,
+    /// Whether they look after the installation.
+    pub(crate) admin: bool,
+    /// When their session or token ends.
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// What only they can seal with.
+    pub(crate) sealing: SealingKey,
+}
+
+/// Who is calling, and so by what method they proved it.
+#[derive(Debug, Clone)]
+pub(crate) enum Who {
+    /// A program, or a person at a command line, with an API token.
+    Token(TokenId),
+    /// A user who signed in with a browser.
+    User {
+        /// Their id.
+        id: UserId,
+        /// Their name.
+        name: UserName,
+        /// Their session's secret.
+        session: Secret,
+    },
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(id) => write!(f, "token {id}"),
+            Self::User { id, .. } => write!(f, "user {id}"),
+        }
+    }
+}
+
+impl Who {
+    /// The id of the token or the user.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Token(id) => id.as_str(),
+            Self::User { id, .. } => id.as_str(),
+        }
+    }
+}
+
+impl Caller {
+    fn require(self, allowed: bool, needed: &str) -> Result<Self, ApiError> {
+        match allowed {
+            true => Ok(self),
+            false => Err(forbidden(format!("this needs {needed}; you are {}", self.rank()))),
+        }
+    }
+
+    fn rank(&self) -> String {
+        format!("{}{}", self.role, if self.admin { " and admin" } else { "" })
+    }
+}
+
+/// The answer to whoever may not do this.
+pub(super) fn forbidden(why: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
+    ApiError::new(Code::Forbidden, why)
+}
+
+macro_rules! guards {
+    ($($(#[$doc:meta])* $guard:ident: $needed:literal, |$caller:ident| $allowed:expr;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $guard(pub(crate) Caller);
+
+        impl FromRequestParts<Shared> for $guard {
+            type Rejection = ApiError;
+
+            async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+                let $caller = Caller::of(parts, app).await?;
+                let allowed = $allowed;
+                $caller.require(allowed, $needed).map(Self)
+            }
+        }
+    )*};
+}
+
+guards! {
+    /// Whoever may look at the account.
+    Viewer: "the role viewer", |caller| caller.role >= Role::Viewer;
+    /// Whoever may add and remove boxes and accesses.
+    Operator: "the role operator", |caller| caller.role >= Role::Operator;
+    /// Whoever decides about the account.
+    Owner: "the role owner", |caller| caller.role >= Role::Owner;
+    /// Whoever looks after the installation.
+    Admin: "an admin of the installation", |caller| caller.admin;
+    /// Whoever has signed in, whatever their role; not a token.
+    SignedIn: "a session: sign in with a browser", |caller| matches!(caller.who, Who::User { .. });
 }
 
 /// A relay.
@@ -57,20 +147,71 @@ pub(super) struct RelayCaller {
     pub(super) name: String,
 }
 
-impl FromRequestParts<Shared> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+impl Caller {
+    /// Whoever bears a token, or else whoever has a session's cookie.
+    async fn of(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
         let attempt = Attempt::of(parts, app).await;
-        let secret = attempt.secret(app, API_TOKEN)?;
-        match app.store.token_by_secret(&secret).await? {
-            Some((account, token)) => {
-                app.doorkeeper.lock().succeeded(&secret);
-                Ok(Self { account: app.store.account(account), token, sealing: SealingKey::of(&secret) })
+        let browsing = Browsing::of(&app.config, &parts.headers);
+        match browsing.session(&parts.headers) {
+            Some(session) if attempt.token.is_none() => {
+                refuse_other_pages(app, browsing, &parts.method, &parts.headers)?;
+                Self::by_session(app, session).await
             }
-            None => Err(attempt.failed(app)),
+            Some(_) | None => Self::by_token(app, attempt).await,
         }
     }
+
+    async fn by_token(app: &Shared, attempt: Attempt) -> Result<Self, ApiError> {
+        let secret = attempt.secret(app, API_TOKEN)?;
+        let Some((account, token)) = app.store.token_by_secret(&secret, app.clock.now()).await? else {
+            return Err(attempt.failed(app));
+        };
+        app.doorkeeper.right_token(&secret);
+        Ok(Self {
+            account: app.store.account(account).only(token.devices),
+            who: Who::Token(token.id),
+            role: token.role,
+            admin: token.admin,
+            until: token.expires_at,
+            sealing: SealingKey::of(&secret),
+        })
+    }
+
+    /// A cookie that does not work is no guess: browsers go on sending one that has expired.
+    pub(super) async fn by_session(app: &App, secret: Secret) -> Result<Self, ApiError> {
+        let session = app.store.session_by_secret(&secret, app.clock.now()).await?;
+        let session = session.ok_or_else(unauthorized)?;
+        Ok(Self {
+            account: app.store.account(session.account),
+            who: Who::User { id: session.user, name: session.name, session: secret.clone() },
+            role: session.role,
+            admin: session.admin,
+            until: Some(session.expires_at),
+            sealing: SealingKey::of(&secret),
+        })
+    }
+}
+
+/// A browser sends its cookies along with what any page makes it ask, so what changes something must be
+/// asked by a page of our own.
+fn refuse_other_pages(
+    app: &Shared,
+    browsing: Browsing,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    match browsing.origin(&app.config, headers) {
+        _ if method.is_safe() => Ok(()),
+        Origin::Own => Ok(()),
+        Origin::Other | Origin::Unsaid => Err(other_page()),
+    }
+}
+
+/// The answer to what another site's page made a browser ask.
+pub(super) fn other_page() -> ApiError {
+    let detail = "this came from another site's page, or does not say from where; if it should not have, \
+                  check public_url in the API's settings";
+    ApiError::new(Code::OtherPage, detail)
 }
 
 impl FromRequestParts<Shared> for RelayCaller {
@@ -81,7 +222,7 @@ impl FromRequestParts<Shared> for RelayCaller {
         let secret = attempt.secret(app, RELAY_TOKEN)?;
         match app.store.relay_by_secret(&secret).await? {
             Some((id, name)) => {
-                app.doorkeeper.lock().succeeded(&secret);
+                app.doorkeeper.right_token(&secret);
                 Ok(Self { id, name })
             }
             None => Err(attempt.failed(app)),
@@ -97,16 +238,15 @@ struct Attempt {
 
 impl Attempt {
     async fn of(parts: &mut Parts, app: &Shared) -> Self {
-        let Ok(CallerAddress(caller)) = CallerAddress::from_request_parts(parts, app).await;
-        Self { source: caller.unwrap_or_else(|| peer(parts)), token: bearer(&parts.headers) }
+        let Source(source) = Source::of(parts, app).await;
+        Self { source, token: bearer(&parts.headers) }
     }
 
     /// The token, if it is of the right kind and this source is still listened to.
     fn secret(&self, app: &Shared, kind: &str) -> Result<Secret, ApiError> {
         let of_kind =
             |token: &&Secret| token.reveal().strip_prefix(kind).is_some_and(|rest| rest.starts_with('_'));
-        let now = Instant::now();
-        if let Some(wait) = app.doorkeeper.lock().turns_away(self.source, self.token.as_ref(), now) {
+        if let Some(wait) = app.doorkeeper.turns_away(self.source, self.token.as_ref(), Instant::now()) {
             let detail = "too many wrong tokens came from this address; wait, and check the token";
             return Err(ApiError::new(Code::TooManyFailures, detail).retry_after(wait.as_secs() + 1));
         }
@@ -115,8 +255,30 @@ impl Attempt {
 
     /// One answer for every way to fail, so that it says nothing of how near it came.
     fn failed(&self, app: &Shared) -> ApiError {
-        app.doorkeeper.lock().failed(self.source, Instant::now());
-        ApiError::new(Code::Unauthorized, "send a valid token: Authorization: Bearer …")
+        app.doorkeeper.wrong_token(self.source, Instant::now());
+        unauthorized()
+    }
+}
+
+fn unauthorized() -> ApiError {
+    ApiError::new(Code::Unauthorized, "send a valid token: Authorization: Bearer …")
+}
+
+/// Where failures are counted: the caller's address, or where a proxy does not say, the proxy's.
+pub(super) struct Source(pub(super) IpAddr);
+
+impl Source {
+    async fn of(parts: &mut Parts, app: &Shared) -> Self {
+        let Ok(CallerAddress(caller)) = CallerAddress::from_request_parts(parts, app).await;
+        Self(caller.unwrap_or_else(|| peer(parts)))
+    }
+}
+
+impl FromRequestParts<Shared> for Source {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(parts, app).await)
     }
 }
 
@@ -126,131 +288,4 @@ fn bearer(headers: &HeaderMap) -> Option<Secret> {
     let token = token.trim();
     let fits = scheme.eq_ignore_ascii_case("bearer") && token.len() <= MAX_TOKEN;
     fits.then(|| Secret::from_text(token))
-}
-
-/// Makes guessing slow: a source that brings too many wrong tokens is not listened to for a while,
-/// except for tokens that were right before, so that a stranger cannot lock out their neighbours.
-#[derive(Debug, Default)]
-pub(crate) struct Doorkeeper(Mutex<Memory>);
-
-#[derive(Debug, Default)]
-struct Memory {
-    failures: HashMap<IpAddr, Failures>,
-    proved: HashSet<[u8; 32]>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    since: Instant,
-    count: u32,
-}
-
-impl Doorkeeper {
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Memory {
-    /// How long this source must wait before this token is looked at.
-    fn turns_away(&self, source: IpAddr, token: Option<&Secret>, now: Instant) -> Option<Duration> {
-        let failures = self.failures.get(&block(source))?;
-        let left = WINDOW.checked_sub(now.duration_since(failures.since))?;
-        let known = token.is_some_and(|token| self.proved.contains(&token.hash()));
-        (failures.count >= FAILURES && !known).then_some(left)
-    }
-
-    fn failed(&mut self, source: IpAddr, now: Instant) {
-        if self.failures.len() >= SOURCES && !self.failures.contains_key(&block(source)) {
-            self.make_room(now);
-        }
-        let failures = self.failures.entry(block(source)).or_insert(Failures { since: now, count: 0 });
-        if now.duration_since(failures.since) >= WINDOW {
-            *failures = Failures { since: now, count: 0 };
-        }
-        failures.count = failures.count.saturating_add(1);
-    }
-
-    fn succeeded(&mut self, token: &Secret) {
-        if self.proved.len() >= PROVED {
-            self.proved.clear();
-        }
-        self.proved.insert(token.hash());
-    }
-
-    fn make_room(&mut self, now: Instant) {
-        self.failures.retain(|_, failures| now.duration_since(failures.since) < WINDOW);
-        let oldest = self.failures.iter().min_by_key(|(_, failures)| failures.since);
-        if let Some(source) = oldest.map(|(source, _)| *source)
-            && self.failures.len() >= SOURCES
-        {
-            self.failures.remove(&source);
-        }
-    }
-}
-
-/// Whoever has one IPv6 address has its whole /64.
-fn block(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source(number: u32) -> IpAddr {
-        IpAddr::V4(number.into())
-    }
-
-    fn token(number: u8) -> Secret {
-        Secret::from_entropy(API_TOKEN, [number; 32])
-    }
-
-    #[test]
-    fn guessing_is_slow_and_neighbours_with_a_proved_token_do_not_suffer() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
-        memory.succeeded(&token(1));
-        for _ in 0..FAILURES {
-            assert_eq!(memory.turns_away(source(1), Some(&token(2)), now), None);
-            memory.failed(source(1), now);
-        }
-        assert_eq!(memory.turns_away(source(1), Some(&token(2)), now), Some(WINDOW));
-        assert_eq!(memory.turns_away(source(1), None, now), Some(WINDOW));
-        assert_eq!(memory.turns_away(source(1), Some(&token(1)), now), None, "proved before");
-        assert_eq!(memory.turns_away(source(2), Some(&token(2)), now), None, "from elsewhere");
-        let later = now + WINDOW + Duration::from_secs(1);
-        assert_eq!(memory.turns_away(source(1), Some(&token(2)), later), None);
-        memory.failed(source(1), later);
-        assert_eq!(memory.failures[&source(1)].count, 1, "a new window");
-    }
-
-    #[test]
-    fn an_ipv6_source_is_its_whole_network() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
-        for number in 0..FAILURES {
-            memory.failed(format!("2001:db8::{number:x}").parse().unwrap(), now);
-        }
-        assert!(memory.turns_away("2001:db8::ffff".parse().unwrap(), None, now).is_some());
-        assert!(memory.turns_away("2001:db8:0:1::".parse().unwrap(), None, now).is_none());
-    }
-
-    #[test]
-    fn the_tables_do_not_grow_beyond_their_limits() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
-        for number in 0..SOURCES as u32 + 10 {
-            memory.failed(source(number), now + Duration::from_millis(number.into()));
-        }
-        assert_eq!(memory.failures.len(), SOURCES);
-        assert!(!memory.failures.contains_key(&source(0)), "the oldest made room");
-        for number in 0..PROVED as u32 + 10 {
-            memory.succeeded(&Secret::from_text(number.to_string()));
-        }
-        assert!(memory.proved.len() <= PROVED);
-    }
 }

@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
+use super::auth::{Operator, Viewer, forbidden};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path, Query, RawJson};
 use super::idempotency::{self, IdempotencyKey};
@@ -55,7 +55,7 @@ struct ListDevices {
 #[utoipa::path(get, path = "/v1/devices", tag = "devices", params(ListDevices),
     responses((status = 200, description = "A page of boxes", body = Page<Device>)))]
 async fn list(
-    caller: Caller,
+    Viewer(caller): Viewer,
     State(app): State<Shared>,
     Query(list): Query<ListDevices>,
 ) -> Result<Answer<Page<Device>>, ApiError> {
@@ -72,12 +72,15 @@ async fn list(
     responses((status = 201, description = "The box, and how to join it", body = Device,
         headers(("Location" = String, description = "Where the box is found")))))]
 async fn create(
-    caller: Caller,
+    Operator(caller): Operator,
     State(app): State<Shared>,
     key: IdempotencyKey,
     RawJson { value, bytes }: RawJson<CreateDevice>,
 ) -> Result<Response, ApiError> {
     let now = app.clock.now();
+    if caller.account.boxes().is_some() {
+        return Err(forbidden("this token is for some boxes only, and a new one would be none of them"));
+    }
     let once = key.once(&caller, "POST /v1/devices", &bytes);
     if let Some(answer) = idempotency::answered(&app, &caller, once.as_ref()).await? {
         return Ok(idempotency::created("/v1/devices", answer));
@@ -98,7 +101,7 @@ async fn create(
     params(("device" = String, Path, description = "Its id or its name")),
     responses((status = 200, description = "The box", body = Device)))]
 async fn show(
-    caller: Caller,
+    Viewer(caller): Viewer,
     State(app): State<Shared>,
     Path(device): Path<String>,
 ) -> Result<Answer<Device>, ApiError> {
@@ -111,7 +114,7 @@ async fn show(
     params(("device" = String, Path, description = "Its id or its name")), request_body = RenameDevice,
     responses((status = 200, description = "The box", body = Device)))]
 async fn rename(
-    caller: Caller,
+    Operator(caller): Operator,
     State(app): State<Shared>,
     Path(device): Path<String>,
     Json(change): Json<RenameDevice>,
@@ -128,7 +131,7 @@ async fn rename(
     params(("device" = String, Path, description = "Its id or its name")),
     responses((status = 204, description = "It is gone")))]
 async fn delete(
-    caller: Caller,
+    Operator(caller): Operator,
     State(app): State<Shared>,
     Path(device): Path<String>,
 ) -> Result<StatusCode, ApiError> {
@@ -152,7 +155,7 @@ async fn delete(
     params(("device" = String, Path, description = "Its id or its name")),
     responses((status = 201, description = "The box, and how to join it", body = Device)))]
 async fn join(
-    caller: Caller,
+    Operator(caller): Operator,
     State(app): State<Shared>,
     Path(device): Path<String>,
 ) -> Result<Response, ApiError> {

@@ -49,6 +49,11 @@ codes! {
     Unauthorized = UNAUTHORIZED, "unauthorized", "A valid token is needed";
     TooManyFailures = TOO_MANY_REQUESTS, "too_many_failures", "Too many failed attempts";
     ForeignVisit = FORBIDDEN, "foreign_visit", "Not this relay's visit";
+    Forbidden = FORBIDDEN, "forbidden", "Not with this role";
+    OtherPage = FORBIDDEN, "other_page", "Another site's page asked for this";
+    WrongCredentials = UNAUTHORIZED, "wrong_credentials", "The name or the password is wrong";
+    InvitationRefused = GONE, "invitation_refused", "The link does not work";
+    Busy = SERVICE_UNAVAILABLE, "busy", "Too many at once";
     OtherKey = FORBIDDEN, "other_key", "Not the key that the box enrolled with";
 
     RouteNotFound = NOT_FOUND, "route_not_found", "No such path";
@@ -58,6 +63,7 @@ codes! {
     VisitNotFound = NOT_FOUND, "visit_not_found", "No such visit";
     RelayNotFound = NOT_FOUND, "relay_not_found", "No such relay";
     TokenNotFound = NOT_FOUND, "token_not_found", "No such token";
+    UserNotFound = NOT_FOUND, "user_not_found", "No such user";
 
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "JSON is needed";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The request is too large";
@@ -71,9 +77,12 @@ codes! {
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key stands for another request";
 
     NameTaken = CONFLICT, "name_taken", "The name is taken";
+    LastOwner = CONFLICT, "last_owner", "The account would have no owner";
     NoRelay = CONFLICT, "no_relay", "No relay has started yet";
     TooManyAccesses = CONFLICT, "too_many_accesses", "The box has too many live accesses";
     AccessRevoked = CONFLICT, "access_revoked", "The access was deleted";
+    InvalidRole = UNPROCESSABLE_ENTITY, "invalid_role", "This role does not fit";
+    InvalidPassword = UNPROCESSABLE_ENTITY, "invalid_password", "This cannot be a password";
     InvalidName = UNPROCESSABLE_ENTITY, "invalid_name", "This cannot be a name";
     InvalidNote = UNPROCESSABLE_ENTITY, "invalid_note", "This cannot be a note";
     InvalidAllowedIps = UNPROCESSABLE_ENTITY, "invalid_allowed_ips", "These cannot be the allowed addresses";

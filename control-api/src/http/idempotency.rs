@@ -50,7 +50,7 @@ impl IdempotencyKey {
     /// The creation that is to happen once, if the caller asked for that.
     pub(super) fn once(self, caller: &Caller, route: &str, body: &[u8]) -> Option<Once> {
         let request = sha256(&[route.as_bytes(), b"\0", body].concat());
-        self.key.map(|key| Once::new(caller.token, key, request, caller.sealing.clone()))
+        self.key.map(|key| Once::new(caller.who.id().to_owned(), key, request, caller.sealing.clone()))
     }
 }
 

@@ -24,7 +24,11 @@ use super::error::{ApiError, Code};
         title = "Postern control API",
         description = "Boxes behind NAT, and who may reach them, from where, until when.\n\n\
             Times are RFC 3339 in UTC. Unknown fields and parameters are refused. Lists are newest first; \
-            pass `next` of one page as `cursor` to get the next."
+            pass `next` of one page as `cursor` to get the next.\n\n\
+            Whoever asks belongs to an account, sees what is its own, and nothing else: an id of another \
+            account is answered as one that does not exist. Under each route's security stands the role \
+            that it takes: `viewer`, `operator` or `owner` of the account, each of which may do what those \
+            before may, or `admin` of the installation."
     ),
     components(schemas(Problem)),
     tags(
@@ -33,6 +37,8 @@ use super::error::{ApiError, Code};
         (name = "verify", description = "What the relay would do."),
         (name = "visits", description = "Who came, allowed or refused."),
         (name = "relays", description = "The relays of the installation."),
+        (name = "session", description = "Signing in with a browser, and who one is."),
+        (name = "users", description = "People of the account, who sign in."),
         (name = "tokens", description = "API tokens."),
         (name = "relay", description = "What relays ask for, with their own tokens."),
         (name = "open", description = "For whoever watches over the API; no token needed."),
@@ -73,7 +79,7 @@ impl Document {
         document["components"]["responses"]["Problem"] = problem();
         let mut parameters = HashMap::new();
         for (path, method, operation) in operations(&mut document) {
-            operation["security"] = security(operation);
+            operation["security"] = security(&method, &path);
             operation["operationId"] = operation_id(operation);
             operation["responses"]["default"] = json!({ "$ref": "#/components/responses/Problem" });
             let named = operation["parameters"].as_array().into_iter().flatten();
@@ -101,6 +107,12 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (String, String, &mu
 
 fn schemes() -> Value {
     json!({
+        "session": {
+            "type": "apiKey", "in": "cookie", "name": "__Host-postern",
+            "description": "The cookie that `POST /v1/session` sets (on the machine itself, without TLS, it \
+                is called `postern`). What changes something must come from a page of the API's own: \
+                browsers say so in `Sec-Fetch-Site` or `Origin`.",
+        },
         "api_token": {
             "type": "http", "scheme": "bearer",
             "description": "An API token, as `postern-api token create` prints it.",
@@ -121,11 +133,18 @@ fn operation_id(operation: &Value) -> Value {
     }
 }
 
-fn security(operation: &Value) -> Value {
-    match operation["tags"][0].as_str() {
+/// Who may call each route. A test proves that it is so, and writes it.
+const ROUTES: &str = include_str!("routes.txt");
+
+fn security(method: &str, path: &str) -> Value {
+    let mut routes = ROUTES.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let route = routes.find(|route| method.eq_ignore_ascii_case(route[0]) && path == route[1]);
+    match route.as_ref().map(|route| route[2]) {
         Some("open") => json!([]),
         Some("relay") => json!([{ "relay_token": [] }]),
-        _ => json!([{ "api_token": [] }]),
+        Some("signed-in") => json!([{ "session": [] }]),
+        Some(role) => json!([{ "api_token": [role] }, { "session": [role] }]),
+        None => json!([{ "api_token": [] }, { "session": [] }]),
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::info;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Caller, RELAY_TOKEN};
+use super::auth::{Admin, RELAY_TOKEN, Viewer};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
 use super::text::checked_name;
@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists relays, the newest first. There are few: the list is one page.
 #[utoipa::path(get, path = "/v1/relays", tag = "relays",
     responses((status = 200, description = "Every relay", body = Page<Relay>)))]
-async fn list(_: Caller, State(app): State<Shared>) -> Result<Answer<Page<Relay>>, ApiError> {
+async fn list(_: Viewer, State(app): State<Shared>) -> Result<Answer<Page<Relay>>, ApiError> {
     Ok(Answer(Page { items: all(&app).await?, next: None }))
 }
 
@@ -33,14 +33,14 @@ async fn list(_: Caller, State(app): State<Shared>) -> Result<Answer<Page<Relay>
 #[utoipa::path(post, path = "/v1/relays", tag = "relays", request_body = CreateRelay,
     responses((status = 201, description = "The relay, and what it proves itself with", body = NewRelay)))]
 async fn create(
-    _: Caller,
+    Admin(caller): Admin,
     State(app): State<Shared>,
     Json(request): Json<CreateRelay>,
 ) -> Result<(StatusCode, Answer<NewRelay>), ApiError> {
     let name = checked_name(&request.name)?;
     let (relay, token) = (RelayId::from_entropy(entropy()), secret(RELAY_TOKEN));
     app.store.add_relay(relay, name, &token, app.clock.now()).await?;
-    info!(%relay, name, "relay registered");
+    info!(%relay, name, by = %caller.who, "relay registered");
     Ok((StatusCode::CREATED, Answer(NewRelay { relay, token })))
 }
 
@@ -49,7 +49,7 @@ async fn create(
     params(("relay" = String, Path, description = "Its id or its name")),
     responses((status = 200, description = "The relay", body = Relay)))]
 async fn show(
-    _: Caller,
+    _: Viewer,
     State(app): State<Shared>,
     Path(relay): Path<String>,
 ) -> Result<Answer<Relay>, ApiError> {
@@ -61,13 +61,13 @@ async fn show(
     params(("relay" = String, Path, description = "Its id or its name")),
     responses((status = 204, description = "It is not known any more")))]
 async fn delete(
-    _: Caller,
+    Admin(caller): Admin,
     State(app): State<Shared>,
     Path(relay): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let relay = find(&app, &relay).await?;
     app.store.remove_relay(relay.id, app.clock.now()).await?;
-    info!(relay = %relay.id, name = relay.name, "relay removed");
+    info!(relay = %relay.id, name = relay.name, by = %caller.who, "relay removed");
     Ok(StatusCode::NO_CONTENT)
 }
 

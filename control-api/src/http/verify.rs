@@ -10,7 +10,7 @@ use postern_protocol::ssh_key::PublicKey;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
+use super::auth::Viewer;
 use super::error::{ApiError, Code};
 use super::extract::Json;
 use super::{App, Shared, devices};
@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 #[utoipa::path(post, path = "/v1/verify", tag = "verify", request_body = Verify,
     responses((status = 200, description = "The verdict", body = VerifyAnswer)))]
 async fn verify(
-    caller: Caller,
+    Viewer(caller): Viewer,
     State(app): State<Shared>,
     Json(asked): Json<Verify>,
 ) -> Result<Answer<VerifyAnswer>, ApiError> {

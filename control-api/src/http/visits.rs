@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Caller;
+use super::auth::{Caller, Viewer};
 use super::error::{ApiError, Code};
 use super::extract::{Path, Query};
 use super::paging::{Cursor, Wanted};
@@ -52,7 +52,7 @@ struct ListVisits {
 #[utoipa::path(get, path = "/v1/visits", tag = "visits", params(ListVisits),
     responses((status = 200, description = "A page of visits", body = Page<Visit>)))]
 async fn list(
-    caller: Caller,
+    Viewer(caller): Viewer,
     State(app): State<Shared>,
     Query(list): Query<ListVisits>,
 ) -> Result<Answer<Page<Visit>>, ApiError> {
@@ -78,7 +78,7 @@ async fn list(
     params(("visit" = String, Path, description = "Its id")),
     responses((status = 200, description = "The visit", body = Visit)))]
 async fn show(
-    caller: Caller,
+    Viewer(caller): Viewer,
     State(_): State<Shared>,
     Path(visit): Path<String>,
 ) -> Result<Answer<Visit>, ApiError> {

@@ -151,7 +151,9 @@ impl Account {
             .bind(self.id.as_str())
             .bind(id.as_str());
         let found = query.fetch_optional(&self.store.reader).await?;
-        found.map(|found| Ok((access(&found)?, device(&found)?))).transpose()
+        let Some(found) = found else { return Ok(None) };
+        let (access, device) = (access(&found)?, device(&found)?);
+        Ok(self.covers(device.id).then_some((access, device)))
     }
 
     /// Accesses and their boxes, the newest first.
@@ -171,6 +173,7 @@ impl Account {
         ));
         query.push_bind(row::millis(now - PRESENCE_LEASE)).push(presence_after!());
         query.push("WHERE a.account = ").push_bind(self.id.to_string());
+        self.push_scope(&mut query, "a.device");
         filter.push_to(&mut query, now);
         page.push_to(&mut query, "a.created_at", "a.id");
         let rows = query.build().fetch_all(&self.store.reader).await?;
@@ -222,7 +225,8 @@ impl Account {
         let select =
             concat!("SELECT ", access_columns!(), " FROM accesses a WHERE a.account = $1 AND a.id = $2");
         let query = sqlx::query(select).bind(self.id.as_str()).bind(id.as_str());
-        query.fetch_optional(tx.db()).await?.as_ref().map(access).transpose()
+        let found = query.fetch_optional(tx.db()).await?.as_ref().map(access).transpose()?;
+        Ok(found.filter(|found| self.covers(found.device)))
     }
 
     /// How many accesses of a box live; nothing if there is no such box.
@@ -239,7 +243,7 @@ impl Account {
             .bind(self.id.as_str())
             .bind(device.as_str())
             .bind(row::millis(now));
-        let live = query.fetch_optional(tx.db()).await?;
+        let live = query.fetch_optional(tx.db()).await?.filter(|_| self.covers(device));
         Ok(live.map(|live| usize::try_from(live).unwrap_or(usize::MAX)))
     }
 }

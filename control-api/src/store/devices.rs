@@ -111,6 +111,7 @@ impl Account {
             Query::new(concat!("SELECT ", device_columns!(), " FROM devices d", presence_before!()));
         query.push_bind(row::millis(now - PRESENCE_LEASE)).push(presence_after!());
         query.push("WHERE d.deleted_at IS NULL AND d.account = ").push_bind(self.id.to_string());
+        self.push_scope(&mut query, "d.id");
         page.push_to(&mut query, "d.created_at", "d.id");
         let rows = query.build().fetch_all(&self.store.reader).await?;
         rows.iter().map(device).collect()
@@ -136,7 +137,8 @@ impl Account {
             .bind(row::millis(now - PRESENCE_LEASE))
             .bind(self.id.as_str())
             .bind(id_or_name);
-        query.fetch_optional(&self.store.reader).await?.as_ref().map(device).transpose()
+        let found = query.fetch_optional(&self.store.reader).await?.as_ref().map(device).transpose()?;
+        Ok(found.filter(|found| self.covers(found.id)))
     }
 
     /// Gives a box another name.
@@ -146,6 +148,9 @@ impl Account {
         name: &DeviceName,
         now: DateTime<Utc>,
     ) -> Result<(), RenameError> {
+        if !self.covers(id) {
+            return Err(RenameError::Unknown);
+        }
         let mut tx = self.store.write().await?;
         let revision = tx.next_revision(now).await?;
         let update = "UPDATE devices SET name = $1, revision = $2
@@ -171,7 +176,7 @@ impl Account {
         let mut tx = self.store.write().await?;
         let select = "SELECT deleted_at FROM devices WHERE account = $1 AND id = $2";
         let query = sqlx::query_scalar::<_, Option<i64>>(select).bind(self.id.as_str()).bind(id.as_str());
-        match query.fetch_optional(tx.db()).await? {
+        match query.fetch_optional(tx.db()).await?.filter(|_| self.covers(id)) {
             None => return Ok(false),
             Some(Some(_)) => return Ok(true),
             Some(None) => {}

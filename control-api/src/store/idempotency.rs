@@ -26,14 +26,15 @@ impl Account {
     ) -> Result<Recalled, StoreError> {
         let Some(once) = once else { return Ok(Recalled::New) };
         let old = row::millis(now - KEPT);
-        sqlx::query("DELETE FROM idempotency WHERE created_at <= $1").bind(old).execute(tx.db()).await?;
-        let select = "SELECT request, answer FROM idempotency WHERE account = $1 AND token = $2 AND key = $3";
-        let query = sqlx::query(select).bind(self.id.as_str()).bind(once.token.as_str()).bind(&once.key);
+        sqlx::query("DELETE FROM kept_answers WHERE created_at <= $1").bind(old).execute(tx.db()).await?;
+        let select =
+            "SELECT request, answer FROM kept_answers WHERE account = $1 AND holder = $2 AND key = $3";
+        let query = sqlx::query(select).bind(self.id.as_str()).bind(&once.holder).bind(&once.key);
         let Some(found) = query.fetch_optional(tx.db()).await? else { return Ok(Recalled::New) };
         if found.try_get::<&[u8], _>("request")? != once.request {
             return Ok(Recalled::Reused);
         }
-        // An answer that does not open was sealed for another token: there is none for this one.
+        // An answer that does not open was sealed for another token or session: there is none for this one.
         Ok(once.open(found.try_get("answer")?).map_or(Recalled::Reused, Recalled::Answered))
     }
 
@@ -46,11 +47,11 @@ impl Account {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let Some(once) = once else { return Ok(()) };
-        let insert = "INSERT INTO idempotency (account, token, key, request, answer, created_at)
+        let insert = "INSERT INTO kept_answers (account, holder, key, request, answer, created_at)
                       VALUES ($1, $2, $3, $4, $5, $6)";
         sqlx::query(insert)
             .bind(self.id.as_str())
-            .bind(once.token.as_str())
+            .bind(&once.holder)
             .bind(&once.key)
             .bind(once.request.to_vec())
             .bind(once.seal(answer))
@@ -78,10 +79,10 @@ impl Account {
 
     /// Puts a later answer in place of the one kept, such as that of an access that became active.
     pub(crate) async fn amend(&self, once: &Once, answer: &str) -> Result<(), StoreError> {
-        let update = "UPDATE idempotency SET answer = $4 WHERE account = $1 AND token = $2 AND key = $3";
+        let update = "UPDATE kept_answers SET answer = $4 WHERE account = $1 AND holder = $2 AND key = $3";
         sqlx::query(update)
             .bind(self.id.as_str())
-            .bind(once.token.as_str())
+            .bind(&once.holder)
             .bind(&once.key)
             .bind(once.seal(answer))
             .execute(&self.store.writer)

@@ -46,7 +46,7 @@ impl Account {
         let mut tx = self.store.write().await?;
         let select = "SELECT 1 FROM devices WHERE account = $1 AND id = $2 AND deleted_at IS NULL";
         let query = sqlx::query(select).bind(self.id.as_str()).bind(device.as_str());
-        if query.fetch_optional(tx.db()).await?.is_none() {
+        if !self.covers(device) || query.fetch_optional(tx.db()).await?.is_none() {
             return Ok(false);
         }
         tx.offer_join(device, token).await?;

@@ -79,6 +79,11 @@ pub(super) fn count(row: &Row, column: &'static str) -> Result<u64, StoreError> 
     Ok(unsigned(row.try_get(column)?))
 }
 
+/// A column that holds a truth value.
+pub(super) fn truth(row: &Row, column: &'static str) -> Result<bool, StoreError> {
+    Ok(row.try_get::<i64, _>(column)? == 1)
+}
+
 /// A column that holds a port.
 pub(super) fn port(row: &Row, column: &'static str) -> Result<u16, StoreError> {
     let number: i64 = row.try_get(column)?;

@@ -11,43 +11,59 @@ use sqlx::Row as _;
 use super::{Account, Row, Store, StoreError, row};
 use crate::record::TokenRecord;
 
+/// The columns of a token.
+macro_rules! token_columns {
+    () => {
+        "id, name, role, admin, devices, created_at, expires_at"
+    };
+}
+
 impl Store {
-    /// The account and the token that a secret stands for.
+    /// The account and the token that a secret stands for, if it works now.
     pub(crate) async fn token_by_secret(
         &self,
         secret: &Secret,
-    ) -> Result<Option<(AccountId, TokenId)>, StoreError> {
-        let select = "SELECT account, id FROM tokens WHERE hash = $1";
-        let found = sqlx::query(select).bind(secret.hash().to_vec()).fetch_optional(&self.reader).await?;
-        found.map(|found| Ok((row::text(&found, "account")?, row::text(&found, "id")?))).transpose()
+        now: DateTime<Utc>,
+    ) -> Result<Option<(AccountId, TokenRecord)>, StoreError> {
+        let select = concat!(
+            "SELECT account, ",
+            token_columns!(),
+            " FROM tokens WHERE hash = $1 AND (expires_at IS NULL OR expires_at > $2)"
+        );
+        let query = sqlx::query(select).bind(secret.hash().to_vec()).bind(row::millis(now));
+        let found = query.fetch_optional(&self.reader).await?;
+        found.map(|found| Ok((row::text(&found, "account")?, token(&found)?))).transpose()
     }
 }
 
 impl Account {
     /// Keeps a new token.
-    pub(crate) async fn add_token(
-        &self,
-        id: TokenId,
-        name: &str,
-        secret: &Secret,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        let insert = "INSERT INTO tokens (id, account, name, hash, created_at) VALUES ($1, $2, $3, $4, $5)";
+    pub(crate) async fn add_token(&self, token: &TokenRecord, secret: &Secret) -> Result<(), StoreError> {
+        let insert =
+            "INSERT INTO tokens (id, account, name, hash, role, admin, devices, created_at, expires_at)
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         sqlx::query(insert)
-            .bind(id.as_str())
+            .bind(token.id.as_str())
             .bind(self.id.as_str())
-            .bind(name)
+            .bind(&token.name)
             .bind(secret.hash().to_vec())
-            .bind(row::millis(now))
+            .bind(token.role.as_str())
+            .bind(i64::from(token.admin))
+            .bind(token.devices.as_ref().map(row::to_json))
+            .bind(row::millis(token.created_at))
+            .bind(token.expires_at.map(row::millis))
             .execute(&self.store.writer)
             .await?;
         Ok(())
     }
 
-    /// Every token of the account, the newest first.
+    /// Every token of the account, the newest first, those that have expired included.
     pub(crate) async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
-        let select = "SELECT id, name, created_at FROM tokens WHERE account = $1
-                      ORDER BY created_at DESC, id DESC";
+        let select = concat!(
+            "SELECT ",
+            token_columns!(),
+            " FROM tokens WHERE account = $1 ORDER BY created_at DESC, id DESC"
+        );
         let rows = sqlx::query(select).bind(self.id.as_str()).fetch_all(&self.store.reader).await?;
         rows.iter().map(token).collect()
     }
@@ -64,6 +80,10 @@ fn token(found: &Row) -> Result<TokenRecord, StoreError> {
     Ok(TokenRecord {
         id: row::text(found, "id")?,
         name: found.try_get("name")?,
+        role: row::text(found, "role")?,
+        admin: row::truth(found, "admin")?,
+        devices: row::maybe_json(found, "devices")?,
         created_at: row::time(found, "created_at")?,
+        expires_at: row::maybe_time(found, "expires_at")?,
     })
 }

@@ -48,6 +48,7 @@ impl Account {
     ) -> Result<Vec<Visit>, StoreError> {
         let mut query = Query::new("SELECT * FROM visits WHERE account = ");
         query.push_bind(self.id.to_string());
+        self.push_scope(&mut query, "device");
         filter.push_to(&mut query);
         page.push_to(&mut query, "started_at", "id");
         let rows = query.build().fetch_all(&self.store.reader).await?;
@@ -58,7 +59,12 @@ impl Account {
     pub(crate) async fn visit(&self, id: VisitId) -> Result<Option<Visit>, StoreError> {
         let select = "SELECT * FROM visits WHERE account = $1 AND id = $2";
         let query = sqlx::query(select).bind(self.id.as_str()).bind(id.as_str());
-        query.fetch_optional(&self.store.reader).await?.as_ref().map(visit).transpose()
+        let found = query.fetch_optional(&self.store.reader).await?.as_ref().map(visit).transpose()?;
+        let seen = |visit: &Visit| match visit.device {
+            Some(device) => self.covers(device),
+            None => self.boxes.is_none(),
+        };
+        Ok(found.filter(seen))
     }
 }
 

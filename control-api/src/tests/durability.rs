@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::harness::{csr, join_token};
 use super::{Api, KEY};
-use crate::admin;
+use crate::admin::{self, TokenTerms};
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_restart() {
@@ -75,10 +75,11 @@ async fn keys_that_were_lost_are_not_quietly_replaced() {
 async fn two_programs_that_start_at_the_same_time_make_one_installation() {
     let temp = tempfile::tempdir().unwrap();
     let config = crate::Config { state_dir: temp.path().join("state"), ..crate::Config::default() };
+    let (first, third) = (TokenTerms::everything("one"), TokenTerms::everything("three"));
     let (one, two, three) = tokio::join!(
-        admin::create_token(&config, "one"),
+        admin::create_token(&config, &first),
         admin::add_relay(&config, "relay-1"),
-        admin::create_token(&config, "three"),
+        admin::create_token(&config, &third),
     );
     assert!(one.is_ok() && two.is_ok() && three.is_ok());
     assert_eq!(admin::tokens(&config).await.unwrap().len(), 2);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use postern_protocol::api::Role;
 use postern_protocol::secret::Secret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::admin::TokenTerms;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::Shared;
@@ -67,7 +69,7 @@ impl Api {
             ..Config::default()
         };
         change(&mut config);
-        let token = admin::create_token(&config, "test").await.unwrap();
+        let token = admin::create_token(&config, &TokenTerms::everything("test")).await.unwrap();
         Self::run(config, Clock::default(), token, temp, |_| {}).await
     }
 
@@ -193,7 +195,49 @@ impl Api {
     }
 }
 
+/// What the first user of a test signs in with.
+pub(super) const OWNER: (&str, &str) = ("owner@example.com", "a long enough password");
+
+impl Api {
+    /// A new token of this role, as a line of a request's head.
+    pub(super) async fn bearer_of(&self, role: Role, admin: bool) -> String {
+        let terms = TokenTerms { role, admin, ..TokenTerms::everything("other") };
+        let token = admin::create_token(&self.config, &terms).await.unwrap();
+        format!("Authorization: Bearer {}\r\n", token.reveal())
+    }
+
+    /// A session of the first user, who is made if there is none: the cookie that a browser sends.
+    pub(super) async fn session(&self) -> String {
+        if !self.app.store.own_account().has_owner().await.unwrap() {
+            let link = admin::invite_an_owner(&self.config).await.unwrap();
+            let token = link.reveal().split_once('#').unwrap().1;
+            let body = json!({ "token": token, "name": OWNER.0, "password": OWNER.1 });
+            let answer = self.raw("POST", "/v1/setup", Some(body.to_string()), &[]).await;
+            assert_eq!(answer.status, 201, "{}", answer.text);
+            return answer.cookie();
+        }
+        self.sign_in(OWNER.0, OWNER.1).await.cookie()
+    }
+
+    /// Signs in as a program would that keeps cookies.
+    pub(super) async fn sign_in(&self, name: &str, password: &str) -> Answer {
+        let body = json!({ "name": name, "password": password });
+        self.raw("POST", "/v1/session", Some(body.to_string()), &[]).await
+    }
+
+    /// Asks as a page of the API's own does, with a session's cookie.
+    pub(super) async fn browse(&self, method: &str, path: &str, cookie: &str, body: Option<Value>) -> Answer {
+        let headers = [("cookie", cookie), ("sec-fetch-site", "same-origin")];
+        self.raw(method, path, body.map(|body| body.to_string()), &headers).await
+    }
+}
+
 impl Answer {
+    /// The cookie that a browser keeps of this answer, without its attributes.
+    pub(super) fn cookie(&self) -> String {
+        self.header("set-cookie").split(';').next().unwrap().to_owned()
+    }
+
     async fn of(response: axum::http::Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use axum::http::StatusCode;
+use postern_protocol::api::Role;
 use serde_json::Value;
 
 use super::Api;
@@ -12,49 +13,71 @@ const BLESS: bool = option_env!("BLESS").is_some();
 
 /// Whether a caller got past the guard. Whoever failed too often is turned away as well.
 fn got_past(status: StatusCode) -> bool {
-    status != StatusCode::UNAUTHORIZED && status != StatusCode::TOO_MANY_REQUESTS
+    !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS)
 }
 
 #[tokio::test]
 async fn every_route_is_documented_and_has_the_guard_that_the_list_says() {
     let api = Api::start().await;
     let relay = api.relay("relay-1").await;
+    let callers = [
+        ("open", String::new()),
+        ("viewer", api.bearer_of(Role::Viewer, false).await),
+        ("operator", api.bearer_of(Role::Operator, false).await),
+        ("owner", api.bearer_of(Role::Owner, false).await),
+        ("admin", api.bearer_of(Role::Viewer, true).await),
+        ("relay", format!("Authorization: Bearer {}\r\n", relay.token.reveal())),
+    ];
     let document = api.raw("GET", "/openapi.json", None, &[]).await.json;
     let mut list = String::new();
     for (path, method, operation) in operations(&document) {
         let concrete = concrete(&path);
         let mut past = Vec::new();
-        for token in ["", api.token.reveal(), relay.token.reveal()] {
-            let bearer = format!("Bearer {token}");
-            past.push(got_past(status(&api, &method, &concrete, &bearer).await));
+        for (name, credential) in &callers {
+            if got_past(status(&api, &method, &concrete, credential).await) {
+                past.push(*name);
+            }
+        }
+        // Signing out ends the session, so each route gets its own; an admin's, to whom nothing is closed.
+        let session = format!("Cookie: {}\r\nSec-Fetch-Site: same-origin\r\n", api.session().await);
+        if got_past(status(&api, &method, &concrete, &session).await) {
+            past.push("session");
         }
         let guard = match past[..] {
-            [true, _, _] => "open",
-            [false, true, false] => "api_token",
-            [false, false, true] => "relay_token",
+            ["open", "viewer", "operator", "owner", "admin", "relay", "session"] => "open",
+            ["viewer", "operator", "owner", "admin", "session"] => "viewer",
+            ["operator", "owner", "session"] => "operator",
+            ["owner", "session"] => "owner",
+            ["admin", "session"] => "admin",
+            ["session"] => "signed-in",
+            ["relay"] => "relay",
             _ => panic!("{method} {path}: {past:?}"),
         };
-        let documented = operation["security"][0].as_object().and_then(|scheme| scheme.keys().next());
-        assert_eq!(documented.map_or("open", String::as_str), guard, "{method} {path}");
-        writeln!(list, "{method:<7}{path:<30}{guard}").unwrap();
+        writeln!(list, "{method:<7}{path:<36}{guard}").unwrap();
+        let security = operation["security"].to_string();
+        let documented = match guard {
+            "open" => "[]".to_owned(),
+            "relay" => r#"[{"relay_token":[]}]"#.to_owned(),
+            "signed-in" => r#"[{"session":[]}]"#.to_owned(),
+            role => format!(r#"[{{"api_token":["{role}"]}},{{"session":["{role}"]}}]"#),
+        };
+        assert!(BLESS || security == documented, "{method} {path}: {security}");
     }
     assert_golden(&list);
 }
 
 /// The status of an answer, whose body, in the case of the feed, has no end.
-async fn status(api: &Api, method: &str, path: &str, bearer: &str) -> StatusCode {
+async fn status(api: &Api, method: &str, path: &str, credential: &str) -> StatusCode {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(api.address).await.unwrap();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: api\r\nAuthorization: {bearer}\r\nContent-Length: 0\r\n\r\n"
-    );
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: api\r\n{credential}Content-Length: 0\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut line = [0; 12];
     stream.read_exact(&mut line).await.unwrap();
     std::str::from_utf8(&line[9..]).unwrap().parse().unwrap()
 }
 
-fn operations(document: &Value) -> Vec<(String, String, Value)> {
+pub(super) fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     let mut all = Vec::new();
     for (path, item) in paths {
