@@ -38,6 +38,8 @@ pub(crate) struct Agent {
     pub(crate) ssh: watch::Sender<Server>,
     /// What the keys files say.
     pub(crate) handed: watch::Sender<Handed>,
+    /// Links, addresses or routes have changed.
+    pub(crate) network: watch::Sender<()>,
     /// How the tunnel stands.
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) visits: Visits,
@@ -56,6 +58,7 @@ impl Agent {
             pause,
             ssh: watch::Sender::new(Server::Nothing),
             handed: watch::Sender::default(),
+            network: watch::Sender::default(),
             standing: watch::Sender::new(Standing::starting(Utc::now())),
             visits: Visits::default(),
             stopping: CancellationToken::new(),

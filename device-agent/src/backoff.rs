@@ -9,6 +9,10 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait before dialling a relay that may be back any moment.
 pub(crate) const USUAL: Duration = Duration::from_secs(30);
 
+/// The longest wait before dialling again when nothing came back, so that a box whose network healed
+/// out of its sight is soon back.
+pub(crate) const SILENT: Duration = Duration::from_secs(5);
+
 /// The longest wait before asking a relay again that has said no.
 pub(crate) const SLOW: Duration = Duration::from_secs(300);
 

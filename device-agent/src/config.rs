@@ -31,8 +31,19 @@ pub struct Config {
     pub ssh: SshSettings,
     /// How keys are handed to the system's SSH server.
     pub keys: KeysSettings,
+    /// How the box reaches its relays.
+    pub network: NetworkSettings,
     /// What else the box offers.
     pub services: Services,
+}
+
+/// How the box reaches its relays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// The interfaces that the tunnel may take, the preferred one first; left out, the kernel's routes
+    /// decide.
+    pub interfaces: Vec<String>,
 }
 
 /// The SSH server that visitors reach on port 22.
@@ -128,6 +139,7 @@ impl Default for Config {
             default_login: "root".parse().expect("root is a login"),
             ssh: SshSettings::default(),
             keys: KeysSettings::default(),
+            network: NetworkSettings::default(),
             services: Services::default(),
         }
     }
@@ -209,6 +221,8 @@ mod tests {
             [keys]
             style = "dropbear"
             files = { root = "/etc/dropbear/authorized_keys" }
+            [network]
+            interfaces = ["wan0", "wwan0"]
             [services]
             router-ui = "192.168.8.1:80"
             "#,
@@ -216,6 +230,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.ssh.address, Some("127.0.0.1:2022".parse().unwrap()));
         assert_eq!(config.keys.style, KeysStyle::Dropbear);
+        assert_eq!(config.network.interfaces, ["wan0", "wwan0"]);
         assert_eq!(config.services.address(80), Some("192.168.8.1:80".parse().unwrap()));
     }
 

@@ -107,7 +107,7 @@ async fn enrol(config: &Config, state: &State, string: &JoinString) -> Result<Jo
     let facts = facts(config, ssh.describe(), false);
     let mut unreached = Vec::new();
     for relay in &string.relays {
-        match reach(relay, string).await {
+        match reach(config, relay, string).await {
             Ok(connection) => {
                 let member = through(&connection.connection, string, &key, &facts).await;
                 connection.close().await;
@@ -122,9 +122,10 @@ async fn enrol(config: &Config, state: &State, string: &JoinString) -> Result<Jo
     }
 }
 
-async fn reach(relay: &str, string: &JoinString) -> Result<Dialled, DialError> {
+async fn reach(config: &Config, relay: &str, string: &JoinString) -> Result<Dialled, DialError> {
     let failed = |error: rustls::Error| DialError::Failed { relay: relay.to_owned(), source: error.into() };
-    dial(relay, trust::joining(string.authority).map_err(failed)?).await
+    let tls = trust::joining(string.authority).map_err(failed)?;
+    dial(relay, tls, &config.network.interfaces).await
 }
 
 /// Why a relay that was reached made no member of the box.

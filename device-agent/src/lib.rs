@@ -24,6 +24,7 @@ mod identity;
 mod join;
 mod keys;
 mod link;
+mod network;
 mod pause;
 mod policy;
 mod serve;
@@ -42,11 +43,13 @@ mod testing;
 mod tests;
 
 pub use config::{
-    Config, InvalidConfig, InvalidServices, KeysSettings, KeysStyle, Services, SshChoice, SshSettings,
+    Config, InvalidConfig, InvalidServices, KeysSettings, KeysStyle, NetworkSettings, Services, SshChoice,
+    SshSettings,
 };
 pub use control::{ControlError, pause, resume, status};
 pub use join::{JoinError, Joined, is_member, join, join_anew, join_once};
 pub use keys::authorized_keys;
+pub use network::Way;
 pub use status::{AccessInForce, KeysFile, LastRefusal, MemberStatus, OpenVisit, Status, TunnelStatus};
 
 use agent::Agent;
@@ -111,7 +114,13 @@ async fn live(agent: &Arc<Agent>) {
             () = agent.stopping.cancelled() => {}
         }
     };
-    tokio::join!(keys::keep(agent), link::stay(agent), follow_ssh);
+    let follow_network = async {
+        tokio::select! {
+            () = network::follow(agent) => {}
+            () = agent.stopping.cancelled() => {}
+        }
+    };
+    tokio::join!(keys::keep(agent), link::stay(agent), follow_ssh, follow_network);
 }
 
 async fn end(agent: Option<Arc<Agent>>, mut life: JoinHandle<()>) {

@@ -6,13 +6,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use postern_protocol::id::RelayId;
 use postern_protocol::wire::Goodbye;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::agent::Agent;
-use crate::backoff::{Backoff, SLOW, USUAL, share};
+use crate::backoff::{Backoff, SILENT, SLOW, USUAL, share};
+use crate::network::{Way, outlook};
 
 mod dial;
-mod probe;
+mod path;
 mod tunnel;
 
 pub(crate) use dial::{DialError, Dialled, dial};
@@ -48,6 +50,8 @@ pub(crate) enum Standing {
         relay: RelayId,
         /// The connection itself, which knows its round trip.
         connection: quinn::Connection,
+        /// The way out that it takes.
+        way: watch::Receiver<Way>,
     },
 }
 
@@ -83,7 +87,21 @@ pub(crate) async fn stay(agent: &Arc<Agent>) {
         note(agent, &parted, wait);
         tokio::select! {
             () = sleep(wait) => {}
+            () = another_outlook(agent), if parted.is_of_the_network() => {}
             () = agent.stopping.cancelled() => return,
+        }
+    }
+}
+
+/// Returns when the box can get elsewhere than now, or by another way.
+async fn another_outlook(agent: &Agent) {
+    let mut network = agent.network.subscribe();
+    let interfaces = &agent.config.network.interfaces;
+    let before = outlook(interfaces);
+    // Its sender lives in the agent. Networks that have nothing to do with the relay come and go, too.
+    while network.changed().await.is_ok() {
+        if outlook(interfaces) != before {
+            return;
         }
     }
 }
@@ -104,6 +122,7 @@ async fn try_each(agent: &Arc<Agent>) -> Parted {
 /// How long to wait before dialling again.
 fn wait_after(parted: &Parted, backoff: &mut Backoff, entropy: u32) -> Duration {
     match parted {
+        Parted::Unreachable(why) if is_silence(why) => backoff.next(SILENT, entropy),
         Parted::Unreachable(_) | Parted::Stopping => backoff.next(USUAL, entropy),
         Parted::Lost { stood, .. } => {
             if *stood >= HELD {
@@ -123,6 +142,12 @@ fn wait_after(parted: &Parted, backoff: &mut Backoff, entropy: u32) -> Duration 
     }
 }
 
+/// Whether nothing came back at all: then the way is more likely at fault than the relay, and trying
+/// often costs nobody anything.
+fn is_silence(why: &anyhow::Error) -> bool {
+    why.downcast_ref().is_some_and(DialError::is_silence)
+}
+
 fn note(agent: &Agent, parted: &Parted, wait: Duration) {
     let now = Utc::now();
     let next = now + wait;
@@ -135,6 +160,13 @@ fn note(agent: &Agent, parted: &Parted, wait: Duration) {
         };
         *standing = Standing::Down { since, why, next };
     });
+}
+
+impl Parted {
+    /// Whether another network could make a difference; a relay's word stands in any.
+    fn is_of_the_network(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Lost { .. })
+    }
 }
 
 impl std::fmt::Display for Parted {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::Agent;
 use crate::keys;
 use crate::link::Standing;
+use crate::network::Way;
 
 /// What a running agent says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub enum TunnelStatus {
         relay: String,
         /// The relay's id.
         relay_id: RelayId,
+        /// The way out that it takes.
+        way: Way,
         /// The round trip to it, in milliseconds.
         round_trip_ms: f64,
     },
@@ -206,8 +209,9 @@ impl MemberStatus {
     fn write(&self, f: &mut fmt::Formatter<'_>, now: DateTime<Utc>) -> fmt::Result {
         writeln!(f, "{} ({})", self.name, self.device)?;
         match &self.tunnel {
-            TunnelStatus::Connected { since, relay, relay_id, round_trip_ms } => {
+            TunnelStatus::Connected { since, relay, relay_id, way, round_trip_ms } => {
                 writeln!(f, "  connected    since {} to {relay} ({relay_id})", moment(*since, now))?;
+                writeln!(f, "  way out      {way}")?;
                 writeln!(f, "  round trip   {round_trip_ms:.1} ms")?;
             }
             TunnelStatus::Disconnected { since, why, next_attempt } => {
@@ -257,10 +261,11 @@ impl MemberStatus {
 impl TunnelStatus {
     fn of(standing: &Standing) -> Self {
         match standing {
-            Standing::Up { since, address, relay, connection } => Self::Connected {
+            Standing::Up { since, address, relay, connection, way } => Self::Connected {
                 since: *since,
                 relay: address.clone(),
                 relay_id: *relay,
+                way: way.borrow().clone(),
                 round_trip_ms: connection.rtt().as_secs_f64() * 1000.0,
             },
             Standing::Down { since, why, next } => {

@@ -18,8 +18,9 @@ mod tests;
 pub use outage::{Link, OutageConfig};
 pub use probe::{End, Probe, TICK};
 
-/// Without a word for so long, the other side is gone. An outage of half of it leaves visits alive.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Without a word for so long, the other side is gone. A box whose cable was pulled is seen to be gone
+/// within a minute; an outage of 30 s on top of a keep-alive's interval leaves the tunnel alive.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// The most visits at once through one tunnel.
 pub const MAX_VISITS: u32 = 256;

@@ -1,20 +1,22 @@
 //! One attempt to reach one relay over QUIC.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use postern_protocol::tunnel::transport;
 use postern_protocol::wire::RELAY_NAME;
-use quinn::crypto::rustls::QuicClientConfig;
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportConfig,
     TransportErrorCode, VarInt,
 };
-use socket2::SockRef;
 use tokio::net::lookup_host;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::network::{Way, ways};
 use crate::visits::MAX_VISITS;
 
 /// A handshake takes one round trip, or two behind address validation; lost packets are sent again
@@ -31,10 +33,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_ADDRESSES: usize = 4;
 
 /// The box alone keeps the tunnel alive. Most NATs forget a UDP mapping after 30 s or more.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-
-/// What to ask the kernel for, so that a burst at full speed is not dropped.
-const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// TLS alerts (RFC 8446, section 6) that people can do something about. The first are what a
 /// certificate from another authority gives, depending on how much the two resemble each other.
@@ -42,13 +41,45 @@ const NOT_OURS: [u8; 4] = [42, 46, 48, 51];
 const CERTIFICATE_EXPIRED: u8 = 45;
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
-/// A connection, and the socket it lives on.
+/// A connection, and the way out that it takes.
 pub(crate) struct Dialled {
     pub(crate) connection: Connection,
+    pub(super) relay: SocketAddr,
     endpoint: Endpoint,
+    way: watch::Sender<Way>,
+    /// There was no way at all since the last move.
+    way_lost: AtomicBool,
 }
 
 impl Dialled {
+    /// The way out that the connection takes.
+    pub(super) fn way(&self) -> Way {
+        self.way.borrow().clone()
+    }
+
+    /// The same, for those who want to see it change.
+    pub(super) fn watch_way(&self) -> watch::Receiver<Way> {
+        self.way.subscribe()
+    }
+
+    /// Whether there has been a way ever since the last move.
+    pub(super) fn had_way(&self) -> bool {
+        !self.way_lost.load(Relaxed)
+    }
+
+    /// There is no way now; the next one needs a move even if it is the same.
+    pub(super) fn lose_way(&self) {
+        self.way_lost.store(true, Relaxed);
+    }
+
+    /// Takes another way, or the same one with a fresh mapping in the NATs along it.
+    pub(super) fn move_to(&self, way: &Way) -> std::io::Result<()> {
+        self.endpoint.rebind(way.socket(self.relay)?)?;
+        self.way_lost.store(false, Relaxed);
+        self.way.send_if_modified(|present| std::mem::replace(present, way.clone()) != *way);
+        Ok(())
+    }
+
     /// Closes the connection and lets the last packet leave.
     pub(crate) async fn close(self) {
         self.connection.close(VarInt::from_u32(0), b"");
@@ -66,6 +97,11 @@ pub(crate) enum DialError {
         #[source]
         source: std::io::Error,
     },
+    /// The box itself knows no way.
+    #[error(
+        "there is no way to {relay}: this box has no route to it, or none of the listed interfaces is up"
+    )]
+    NoWay { relay: String },
     /// Nobody answered.
     #[error("{relay} does not answer over UDP: it is down, or a firewall is in between")]
     Silent { relay: String },
@@ -87,21 +123,51 @@ pub(crate) enum DialError {
     },
 }
 
-/// Dials a relay, given as `host:port`, at each of its addresses in turn.
-pub(crate) async fn dial(relay: &str, tls: rustls::ClientConfig) -> Result<Dialled, DialError> {
-    let failed = |source| DialError::Failed { relay: relay.to_owned(), source };
-    let crypto = QuicClientConfig::try_from(tls).map_err(|error| failed(error.into()))?;
-    let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(settings()));
-    let mut last = DialError::Silent { relay: relay.to_owned() };
+impl DialError {
+    /// Whether nothing came back at all.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::NoAddress { .. } | Self::NoWay { .. } | Self::Silent { .. })
+    }
+}
+
+/// Dials a relay, given as `host:port`, at each of its addresses in turn, by each way there is.
+pub(crate) async fn dial(
+    relay: &str,
+    tls: rustls::ClientConfig,
+    interfaces: &[String],
+) -> Result<Dialled, DialError> {
+    let config =
+        config(tls).map_err(|error| DialError::Failed { relay: relay.to_owned(), source: error.into() })?;
+    let mut last = DialError::NoWay { relay: relay.to_owned() };
     for address in resolve(relay).await?.into_iter().take(MAX_ADDRESSES) {
-        match attempt(address, config.clone()).await {
-            Ok(Some(dialled)) => return Ok(dialled),
-            Ok(None) => tracing::debug!(relay, %address, "no answer"),
-            Err(error) => last = explain(relay, error),
+        for way in ways(interfaces, address) {
+            match attempt(address, config.clone(), &way).await {
+                Ok(Some(dialled)) => return Ok(dialled),
+                Ok(None) => {
+                    tracing::debug!(relay, %address, %way, "no answer");
+                    last = DialError::Silent { relay: relay.to_owned() };
+                }
+                Err(error) => last = explain(relay, error),
+            }
         }
     }
     Err(last)
+}
+
+/// Whether a relay answers by another way than the present one.
+pub(super) async fn answers(relay: SocketAddr, tls: rustls::ClientConfig, way: &Way) -> bool {
+    let Ok(config) = config(tls) else { return false };
+    let answer = attempt(relay, config, way).await.ok().flatten();
+    if let Some(dialled) = &answer {
+        dialled.connection.close(VarInt::from_u32(0), b"only looking");
+    }
+    answer.is_some()
+}
+
+fn config(tls: rustls::ClientConfig) -> Result<ClientConfig, NoInitialCipherSuite> {
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    config.transport_config(Arc::new(settings()));
+    Ok(config)
 }
 
 async fn resolve(relay: &str) -> Result<Vec<SocketAddr>, DialError> {
@@ -115,30 +181,19 @@ async fn resolve(relay: &str) -> Result<Vec<SocketAddr>, DialError> {
     }
 }
 
-/// Tries one address; nothing if nobody answers there.
-async fn attempt(address: SocketAddr, config: ClientConfig) -> anyhow::Result<Option<Dialled>> {
-    let socket = socket_towards(address)?;
+/// Tries one address by one way; nothing if nobody answers there.
+async fn attempt(relay: SocketAddr, config: ClientConfig, way: &Way) -> anyhow::Result<Option<Dialled>> {
+    let socket = way.socket(relay)?;
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
-    let connecting = endpoint.connect_with(config, address, RELAY_NAME)?;
+    let connecting = endpoint.connect_with(config, relay, RELAY_NAME)?;
+    let way = watch::Sender::new(way.clone());
     match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => Ok(Some(Dialled { connection, endpoint })),
+        Ok(Ok(connection)) => {
+            Ok(Some(Dialled { connection, relay, endpoint, way, way_lost: AtomicBool::new(false) }))
+        }
         Ok(Err(ConnectionError::TimedOut)) | Err(_) => Ok(None),
         Ok(Err(error)) => Err(error.into()),
     }
-}
-
-/// A fresh socket for each attempt, and so a fresh mapping in the NAT before the box.
-fn socket_towards(address: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any = match address {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    let buffers = SockRef::from(&socket);
-    // The kernel gives what its limits allow; a box does well with less.
-    let _as_allowed =
-        (buffers.set_recv_buffer_size(SOCKET_BUFFER), buffers.set_send_buffer_size(SOCKET_BUFFER));
-    Ok(socket)
 }
 
 fn settings() -> TransportConfig {

@@ -14,7 +14,7 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::probe::keep_probing;
+use super::path;
 use super::{Dialled, Parted, Standing, dial};
 use crate::agent::Agent;
 use crate::serve::{Stream, serve};
@@ -50,7 +50,7 @@ pub(super) async fn hold(agent: &Arc<Agent>, relay: &str) -> Parted {
         () = agent.stopping.cancelled() => return Parted::Stopping,
     };
     let parted = match entered {
-        Ok(Entered::Welcome(control)) => stay(agent, relay, &dialled.connection, *control).await,
+        Ok(Entered::Welcome(control)) => stay(agent, relay, &dialled, *control).await,
         Ok(Entered::Dismissed(goodbye)) => Parted::Dismissed(goodbye),
         Err(error) => Parted::Unreachable(explain(&dialled.connection, error)),
     };
@@ -74,7 +74,7 @@ fn explain(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
 
 async fn reach(agent: &Agent, relay: &str) -> anyhow::Result<Dialled> {
     let tls = trust::tunnel(&agent.member()).context("preparing TLS")?;
-    Ok(dial(relay, tls).await?)
+    Ok(dial(relay, tls, &agent.config.network.interfaces).await?)
 }
 
 /// The relay's first word.
@@ -110,14 +110,15 @@ async fn enter(agent: &Agent, connection: &Connection) -> anyhow::Result<Entered
 }
 
 /// Does all that is done over a tunnel, until it ends.
-async fn stay(agent: &Arc<Agent>, relay: &str, connection: &Connection, control: Control) -> Parted {
-    let began = Instant::now();
+async fn stay(agent: &Arc<Agent>, relay: &str, dialled: &Dialled, control: Control) -> Parted {
+    let (began, connection) = (Instant::now(), &dialled.connection);
     tracing::info!(relay, id = %control.relay, "connected");
     agent.standing.send_replace(Standing::Up {
         since: Utc::now(),
         address: relay.to_owned(),
         relay: control.relay,
         connection: connection.clone(),
+        way: dialled.watch_way(),
     });
     let Control { send, mut recv, said, .. } = control;
     let visits = TaskTracker::new();
@@ -126,7 +127,7 @@ async fn stay(agent: &Arc<Agent>, relay: &str, connection: &Connection, control:
         ended = listen(agent, &mut recv) => ended,
         ended = speak(agent, send, said) => ended.map(|never| match never {}),
         ended = admit(agent, connection, &visits) => ended.map(|never| match never {}),
-        never = keep_probing(agent, connection) => match never {},
+        never = path::keep(agent, dialled) => match never {},
         () = agent.stopping.cancelled() => {
             finish(&visits, FAREWELL).await;
             return Parted::Stopping;

@@ -13,6 +13,18 @@ fn a_router_that_forgets_its_mappings_ends_nothing() {
 }
 
 #[test]
+fn a_mapping_that_leads_nowhere_any_more_is_replaced() {
+    in_the_wild(async |world| {
+        // As when a router with two uplinks keeps sending what it knows to the one that is dead.
+        world
+            .survives("NAT mapping dead for good", async |world| {
+                world.spoil(First, "ct state new ct mark set 1\nct mark 0 drop");
+            })
+            .await;
+    });
+}
+
+#[test]
 fn lost_packets_lose_no_byte() {
     in_the_wild(async |world| {
         for percent in [3, 10] {

@@ -1,8 +1,11 @@
 //! The box's own ways out come and go.
 
+use std::time::Instant;
+
 use postern_tests::Uplink::{First, Second};
-use postern_tests::busy::Scale;
-use postern_tests::world::in_the_wild;
+use postern_tests::busy::{Scale, note};
+use postern_tests::world::{in_the_wild, in_the_wild_with};
+use postern_tests::{RETURN, World, eventually};
 use tokio::time::sleep;
 
 /// Everything is dropped on the way, and nobody is told.
@@ -59,4 +62,33 @@ fn a_switch_to_the_second_uplink_and_back_ends_nothing() {
             })
             .await;
     });
+}
+
+#[test]
+fn a_box_without_visits_moves_at_once_and_can_be_visited() {
+    in_the_wild(async |world| {
+        world.unplug(First);
+        note("switch of an idle box", None, world.next_login(Instant::now()).await);
+    });
+}
+
+#[test]
+fn the_listed_interfaces_are_taken_in_their_order() {
+    let order = "[network]\ninterfaces = [\"wan1\", \"wan0\"]";
+    in_the_wild_with("", order, async |world| {
+        assert_eq!(interface(world).await, "wan1", "whatever the kernel's routes prefer");
+        world.survives("preferred interface falls silent", async |world| world.spoil(Second, DROP)).await;
+        assert_eq!(interface(world).await, "wan0");
+        world.heal(Second);
+        let back = async || (interface(world).await == "wan1").then_some(());
+        eventually("the tunnel returns to the preferred interface", RETURN, back).await;
+        world.survives("preferred interface unplugged", async |world| world.unplug(Second)).await;
+    });
+}
+
+/// The interface that the tunnel is bound to.
+async fn interface(world: &World) -> String {
+    let status = world.box42.run(&["status", "--json"]).await.success();
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    status["member"]["tunnel"]["way"]["interface"].as_str().unwrap_or_default().to_owned()
 }

@@ -1,0 +1,201 @@
+//! Keeps the tunnel on a way out that works: moves it when the kernel's changes, gives up one on which
+//! nothing comes back, goes back to the preferred one; and probes through an outage.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use postern_protocol::tunnel::{End, Link, Probe, TICK};
+use quinn::Connection;
+use tokio::time::sleep;
+
+use super::dial::{Dialled, KEEP_ALIVE, answers};
+use crate::agent::Agent;
+use crate::network::{Way, ways};
+use crate::trust;
+
+/// Between two looks at a tunnel without visits.
+const IDLE_TICK: Duration = Duration::from_secs(5);
+
+/// Nothing heard for so long while somebody is inside, and probes being sent: the way is dead, or the
+/// NAT's mapping is. A fresh socket gets a fresh mapping.
+const DEAD: Duration = Duration::from_secs(4);
+
+/// The same for a tunnel without visits, whose last keep-alive should have been answered.
+const IDLE_DEAD: Duration = KEEP_ALIVE.saturating_add(IDLE_TICK);
+
+/// Each move that brings nothing doubles the time until the next, so many times.
+const DOUBLINGS: u32 = 3;
+
+/// How often to see whether a preferred interface works again.
+const RETURN_LOOK: Duration = Duration::from_secs(15);
+
+/// Keeps the tunnel alive, whatever becomes of the ways out.
+pub(super) async fn keep(agent: &Agent, dialled: &Dialled) -> Infallible {
+    tokio::select! {
+        never = watch(agent, dialled) => never,
+        never = prefer(agent, dialled) => never,
+    }
+}
+
+async fn watch(agent: &Agent, dialled: &Dialled) -> Infallible {
+    let mut network = agent.network.subscribe();
+    let mut silence = Silence::new(Instant::now());
+    let mut probe = None;
+    loop {
+        let busy = agent.visits.any();
+        tokio::select! {
+            _ = network.changed() => follow_kernel(agent, dialled),
+            () = agent.visits.somebody(), if !busy => {}
+            () = sleep(if busy { TICK } else { IDLE_TICK }) => {}
+        }
+        let (received, now) = (dialled.connection.stats().udp_rx.datagrams, Instant::now());
+        match busy {
+            true => {
+                let probe = probe.get_or_insert_with(|| Probe::new(End::Dialled, now));
+                send_if_due(&dialled.connection, probe, received);
+            }
+            false => probe = None,
+        }
+        if silence.is_dead(received, busy, now) {
+            move_on(agent, dialled);
+        }
+    }
+}
+
+fn send_if_due(connection: &Connection, probe: &mut Probe, received: u64) {
+    // A change of address brings a new controller, so it is asked for each time.
+    let Some(link) = Link::of(connection.congestion_state()) else { return };
+    if probe.is_due(&link, received, Instant::now()) {
+        send_probe(connection, &link);
+    }
+}
+
+fn send_probe(connection: &Connection, link: &Link) {
+    link.permit_probe();
+    // A connection that takes no probe is about to end by itself.
+    let _best_effort = connection.send_datagram(Bytes::from_static(&[0]));
+}
+
+/// Something has changed; if it is the present way, the tunnel takes the first that there is now.
+fn follow_kernel(agent: &Agent, dialled: &Dialled) {
+    let ways = ways(&agent.config.network.interfaces, dialled.relay);
+    let present = dialled.way();
+    let stays = ways.iter().find(|way| **way == present);
+    match (stays, ways.first()) {
+        (Some(_), _) if dialled.had_way() => {}
+        (Some(way), _) | (None, Some(way)) => go(dialled, way, "the network has changed"),
+        (None, None) => dialled.lose_way(),
+    }
+}
+
+/// The present way is dead: the next one, or the same with a fresh socket.
+fn move_on(agent: &Agent, dialled: &Dialled) {
+    let ways = ways(&agent.config.network.interfaces, dialled.relay);
+    let present = ways.iter().position(|way| *way == dialled.way());
+    let next = present.map_or(0, |present| present + 1);
+    if let Some(way) = ways.get(next).or(ways.first()) {
+        go(dialled, way, "nothing is heard any more");
+    }
+}
+
+fn go(dialled: &Dialled, way: &Way, why: &str) {
+    match dialled.move_to(way) {
+        Ok(()) => tracing::info!(%way, "the tunnel moves: {why}"),
+        Err(error) => return tracing::warn!(%way, "the tunnel cannot move: {error}"),
+    }
+    if let Some(link) = Link::of(dialled.connection.congestion_state()) {
+        send_probe(&dialled.connection, &link);
+    }
+}
+
+/// Goes back to an interface higher on the list as soon as the relay answers there.
+async fn prefer(agent: &Agent, dialled: &Dialled) -> Infallible {
+    let interfaces = &agent.config.network.interfaces;
+    if interfaces.len() < 2 {
+        return std::future::pending().await;
+    }
+    let mut network = agent.network.subscribe();
+    loop {
+        tokio::select! {
+            () = sleep(RETURN_LOOK) => {}
+            _ = network.changed() => {}
+        }
+        let rank = |way: &Way| interfaces.iter().position(|name| Some(name) == way.interface.as_ref());
+        let present = rank(&dialled.way());
+        let better = ways(interfaces, dialled.relay).into_iter().filter(|way| rank(way) < present);
+        for way in better {
+            let Ok(tls) = trust::tunnel(&agent.member()) else { break };
+            if answers(dialled.relay, tls, &way).await {
+                go(dialled, &way, "a preferred interface works again");
+                break;
+            }
+        }
+    }
+}
+
+/// Whether a way is to be given up: decided with the time as an argument.
+#[derive(Debug)]
+struct Silence {
+    received: u64,
+    heard: Instant,
+    moved: Instant,
+    moves: u32,
+}
+
+impl Silence {
+    fn new(now: Instant) -> Self {
+        Self { received: 0, heard: now, moved: now, moves: 0 }
+    }
+
+    fn is_dead(&mut self, received: u64, busy: bool, now: Instant) -> bool {
+        if received != self.received {
+            *self = Self { received, ..Self::new(now) };
+            return false;
+        }
+        let patience = if busy { DEAD } else { IDLE_DEAD };
+        let pause = DEAD * (1 << self.moves.min(DOUBLINGS));
+        let dead = now.saturating_duration_since(self.heard) >= patience
+            && now.saturating_duration_since(self.moved) >= pause;
+        if dead {
+            self.moved = now;
+            self.moves += 1;
+        }
+        dead
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At which of so many seconds of silence the way is given up.
+    fn given_up(busy: bool, seconds: u64) -> Vec<u64> {
+        let start = Instant::now();
+        let mut silence = Silence::new(start);
+        silence.is_dead(1, busy, start);
+        let dead = |at: &u64| silence.is_dead(1, busy, start + Duration::from_secs(*at));
+        (1..=seconds).filter(dead).collect()
+    }
+
+    #[test]
+    fn a_way_is_given_up_within_seconds_when_there_is_something_to_lose() {
+        assert_eq!(given_up(true, 60), [4, 12, 28, 60]);
+    }
+
+    #[test]
+    fn an_idle_tunnel_waits_for_the_answer_to_its_keep_alive() {
+        assert_eq!(given_up(false, 40), [25, 33]);
+    }
+
+    #[test]
+    fn whatever_is_heard_begins_anew() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut silence = Silence::new(start);
+        assert!(silence.is_dead(0, true, at(4)));
+        assert!(!silence.is_dead(1, true, at(5)));
+        assert!(!silence.is_dead(1, true, at(8)));
+        assert!(silence.is_dead(1, true, at(9)));
+    }
+}
