@@ -117,6 +117,7 @@ impl Ssh {
             expires_in: Some(self.lasts.clone()),
             public_key: Some(format!("{} {}", identity.key, identity.comment).trim_end().to_owned()),
             login: self.target.login.clone(),
+            via: None,
             note: Some("postern ssh".to_owned()),
         };
         let created = create(&session.api, &self.target.device, &request, true).await?.value;

@@ -43,7 +43,7 @@ impl VerifyCommand {
             None => None,
         };
         let Self { device, from: source, port, access, at, .. } = self;
-        let attempt = Verify { device: device.to_string(), source, port, key, access, at };
+        let attempt = Verify { device: device.to_string(), source, port, key, public_port: None, access, at };
         let asked = session.api.ask::<VerifyAnswer>(&["verify"], &attempt).await;
         let answer = known(&session.api, &device, asked).await?;
         session.output.reply(&answer, words)?;

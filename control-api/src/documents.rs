@@ -19,6 +19,7 @@ pub(crate) fn document(rules: &BoxRules, now: DateTime<Utc>, lease: Span) -> Gra
     Grants {
         device: rules.device,
         name: rules.name.clone(),
+        label: rules.name.clone(),
         revision: rules.revision,
         signed_at: now,
         lease_until: now + lease.delta(),
@@ -33,6 +34,7 @@ fn grant(access: &AccessRecord) -> Grant {
         login: access.login.clone(),
         key: access.key.clone(),
         allowed: access.allowed.clone(),
+        leased: None,
         expires_at: access.expires_at,
         revoked: access.revoked_at.is_some(),
     }

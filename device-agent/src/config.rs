@@ -16,8 +16,11 @@ const STATE_DIR: &str = "/var/lib/postern-agent";
 /// The port of the box's SSH server, as accesses expose it.
 pub(crate) const SSH_PORT: u16 = 22;
 
+/// The port of the box's own web page.
+pub(crate) const WEB_PORT: u16 = 443;
+
 /// The box's own web page, offered without being listed.
-const WEB: (&str, u16) = ("https", 443);
+const WEB: (&str, u16) = ("https", WEB_PORT);
 
 /// All settings of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

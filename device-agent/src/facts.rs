@@ -12,6 +12,7 @@ pub(crate) fn facts(config: &Config, ssh: Option<SshServer>, paused: bool) -> Bo
         platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         ssh: ssh.map(fitting_server),
         services: config.services.offered(),
+        certificate: None,
         default_login: config.default_login.clone(),
         paused,
     }

@@ -62,7 +62,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use chrono::TimeDelta;
-    use postern_protocol::access::Denial;
+    use postern_protocol::access::{Denial, Door};
     use postern_protocol::id::{AccessId, VisitId};
 
     use super::*;
@@ -132,6 +132,7 @@ mod tests {
             access: grant(22).access,
             port: 22,
             visitor: VISITOR.parse().unwrap(),
+            door: Door::Gate,
             revision: 1,
         };
         let mut visit = Visit { open, at: now(), paused: false, revoked: false };

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use postern_protocol::Refusal;
 use postern_protocol::access::{Denial, Permit};
 use postern_protocol::wire::frame::SMALL;
-use postern_protocol::wire::{Open, Opening, io};
+use postern_protocol::wire::{Errand, Open, Opening, io};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ use tokio_util::io::{InspectReader, InspectWriter};
 use tracing::Instrument;
 
 use crate::agent::{Agent, Visitor};
-use crate::config::SSH_PORT;
+use crate::config::{SSH_PORT, WEB_PORT};
 use crate::shell::{Guest, Shell};
 use crate::splice::{count, splice};
 use crate::ssh::Server;
@@ -61,18 +61,31 @@ enum Service {
 
 /// Serves one stream that the relay has opened.
 pub(crate) async fn serve(agent: Arc<Agent>, mut stream: Stream) {
-    let Some(open) = hear(&mut stream.recv).await else { return };
+    let open = match hear(&mut stream.recv).await {
+        Some(Errand::Visit(open)) => open,
+        Some(Errand::Challenge { name }) => return decline(&name, stream).await,
+        None => return,
+    };
     let span = tracing::info_span!("visit", id = %open.visit, access = %open.access, visitor = %open.visitor);
     visit(&agent, &open, stream).instrument(span).await;
 }
 
-async fn hear(from: &mut (impl AsyncRead + Unpin)) -> Option<Open> {
+async fn hear(from: &mut (impl AsyncRead + Unpin)) -> Option<Errand> {
     match timeout(OPEN_TIMEOUT, io::receive(from, SMALL)).await {
-        Ok(Ok(open)) => return Some(open),
-        Ok(Err(error)) => tracing::debug!(%error, "a stream without a visit"),
+        Ok(Ok(errand)) => return Some(errand),
+        Ok(Err(error)) => tracing::debug!(%error, "a stream without an errand"),
         Err(_) => tracing::debug!("a stream on which nothing was said"),
     }
     None
+}
+
+/// No certificate is being obtained for this name.
+async fn decline(name: &str, mut stream: Stream) {
+    tracing::info!(name, "a certificate authority asked for a name that is not being proved");
+    let refused = Opening::Refused(Refusal::NotOffered { port: WEB_PORT });
+    if io::send(&mut stream.send, &refused).await.is_ok() {
+        let _ = stream.send.finish();
+    }
 }
 
 async fn visit(agent: &Arc<Agent>, open: &Open, mut stream: Stream) {

@@ -59,6 +59,7 @@ pub(crate) fn grant(port: u16) -> Grant {
         login: "root".parse().unwrap(),
         key: Some(key()),
         allowed: Networks::parse(&["203.0.113.9"]).unwrap(),
+        leased: None,
         expires_at: now() + EXPIRES_IN,
         revoked: false,
     }
@@ -183,6 +184,7 @@ impl Installation {
         Grants {
             device: self.device,
             name: "box42".parse().unwrap(),
+            label: "box42".parse().unwrap(),
             revision,
             signed_at: now(),
             lease_until: now() + LEASE,

@@ -128,6 +128,7 @@ impl Drop for Ticket<'_> {
 
 #[cfg(test)]
 mod tests {
+    use postern_protocol::access::Door;
     use postern_protocol::id::{AccessId, VisitId};
 
     use super::*;
@@ -139,6 +140,7 @@ mod tests {
             access: AccessId::from_entropy([2; 10]),
             port: 22,
             visitor: VISITOR.parse().unwrap(),
+            door: Door::Gate,
             revision: 0,
         }
     }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AccessId, DeviceId};
+use crate::id::{AccessId, DeviceId, RelayId};
 use crate::ssh_key::PublicKey;
 
 mod network;
@@ -57,8 +57,46 @@ pub enum Entrance {
     Gate(PublicKey),
     /// The relay's TLS front, where no key is asked for; only rules without one open there.
     Front,
+    /// A public port, which is the proof of nothing but itself; only the rule that leases it opens
+    /// there. For SSH, the key is proved to the box's own server, end to end.
+    Port(PublicPort),
     /// The box's end of the tunnel: the key is proved to the box's own SSH server, end to end.
     Tunnel,
+}
+
+impl Entrance {
+    /// The door, for records and for the box; the box's own end of the tunnel is none.
+    pub fn door(&self) -> Option<Door> {
+        match self {
+            Self::Gate(_) => Some(Door::Gate),
+            Self::Front => Some(Door::Front),
+            Self::Port(_) => Some(Door::Port),
+            Self::Tunnel => None,
+        }
+    }
+}
+
+/// A door of a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Door {
+    /// The SSH gate.
+    Gate,
+    /// The TLS front.
+    Front,
+    /// A public port of the access's own.
+    Port,
+}
+
+/// A port of one relay that leads to one access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PublicPort {
+    /// The relay that listens.
+    pub relay: RelayId,
+    /// Where it listens.
+    pub port: u16,
 }
 
 /// The answer, in order: `Deny < Allow`.

@@ -16,18 +16,18 @@ mod verify;
 mod visit;
 
 pub use access::{
-    Access, AccessStatus, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo, Progress,
+    Access, AccessStatus, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo, Progress, Via,
 };
-pub use device::{CreateDevice, Device, DeviceStatus, HostKey, Join, RenameDevice};
+pub use device::{CreateDevice, Device, DeviceStatus, FormerHostKeys, HostKey, Join, RenameDevice};
 pub use page::Page;
 pub use problem::Problem;
 pub use relay::{
-    CertificateAnswer, CertificateRequest, CreateRelay, FeedLine, Gate, JoinBox, NewRelay, Presence,
-    PresenceReport, Relay, RelayHello, RelayWelcome, RenewBox, VisitEvent, VisitEvents,
+    CertificateAnswer, CertificateRequest, CreateRelay, FeedLine, Gate, InvalidPortRange, JoinBox, NewRelay,
+    PortRange, Presence, PresenceReport, Relay, RelayHello, RelayWelcome, RenewBox, VisitEvent, VisitEvents,
 };
 pub use role::{Role, UnknownRole};
 pub use session::{ChangePassword, Invited, ReadInvitation, Session, SetUp, SignIn};
 pub use token::{CreateToken, NewToken, Token};
 pub use user::{CreateUser, EditUser, Invitation, User, UserStatus};
 pub use verify::{Verify, VerifyAnswer};
-pub use visit::{EntranceKind, Visit, VisitOutcome};
+pub use visit::{Visit, VisitOutcome};

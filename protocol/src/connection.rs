@@ -58,6 +58,7 @@ impl Way<'_> {
             ssh_config: Some(self.ssh_config()),
             known_hosts: self.known_hosts(),
             fingerprints: Fingerprints { gate: shown(self.gate_keys()), device: shown(self.box_keys()) },
+            warning: None,
             forms: forms.collect::<BTreeMap<_, _>>(),
         }
     }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Networks, Rule};
+use crate::access::{Networks, PublicPort, Rule};
 use crate::id::{AccessId, DeviceId, DeviceName, Login};
 use crate::ssh_key::PublicKey;
 
@@ -40,6 +40,8 @@ pub struct Grant {
     pub key: Option<PublicKey>,
     /// Where visitors may come from.
     pub allowed: Networks,
+    /// The public port of its own, if it has one.
+    pub leased: Option<PublicPort>,
     /// The first moment at which it is over.
     #[serde(with = "chrono::serde::ts_seconds")]
     pub expires_at: DateTime<Utc>,
@@ -54,6 +56,9 @@ pub struct Grants {
     pub device: DeviceId,
     /// The box's name, by which visitors ask for it.
     pub name: DeviceName,
+    /// The first label of its host name at every relay's TLS front; one in the installation, while
+    /// names are one in their account.
+    pub label: DeviceName,
     /// The store's revision at which this became true; it only rises.
     pub revision: u64,
     /// When it was signed.
@@ -80,6 +85,7 @@ impl Grants {
             allowed: grant.allowed.clone(),
             key: grant.key.clone(),
             login: grant.login.clone(),
+            leased: grant.leased,
             expires_at: grant.expires_at,
             lease_until: self.lease_until,
             revoked: grant.revoked,

@@ -27,6 +27,9 @@ macro_rules! id {
         pub struct $name([u8; ID_LENGTH]);
 
         impl $name {
+            /// The least of all, for searching in order.
+            pub const FIRST: Self = Self([b'2'; ID_LENGTH]);
+
             /// The id that these random bytes stand for; the caller brings the entropy.
             pub fn from_entropy(entropy: [u8; ID_LENGTH]) -> Self {
                 Self(entropy.map(|byte| ALPHABET[usize::from(byte & 31)]))

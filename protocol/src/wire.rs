@@ -9,10 +9,14 @@
 //!   agent ─ Hello, Facts, Holding, Renew ────────────▶ relay     the first bidirectional stream,
 //!   agent ◀── Welcome, Grants, Certificate, Goodbye ── relay     opened by the agent
 //!
-//! a visit: one bidirectional stream each, opened by the relay
-//!   agent ◀─ Open ─────────────── relay
+//! an errand: one bidirectional stream each, opened by the relay
+//!   agent ◀─ Errand::Visit ────── relay
 //!   agent ── Opening ───────────▶ relay     Opened, and from here on the bytes are the visitor's;
 //!   agent ◀═ bytes both ways ═══▶ relay     or Refused, and the stream ends
+//!
+//!   agent ◀─ Errand::Challenge ── relay     a certificate authority wants to see that the name is
+//!   agent ── Opening ───────────▶ relay     the box's; what follows is its TLS handshake, and never
+//!   agent ◀═ bytes both ways ═══▶ relay     reaches a service
 //! ```
 //!
 //! Every message is a [`frame`]: four bytes of length, then the message. The first message of each
@@ -26,6 +30,7 @@ use std::net::SocketAddr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::access::Door;
 use crate::grant::{GrantVerifier, SignedGrants};
 use crate::id::{AccessId, DeviceId, DeviceName, Login, RelayId, VisitId};
 use crate::refusal::Refusal;
@@ -145,6 +150,8 @@ pub enum ToAgent {
         /// The relay's clock.
         #[serde(with = "chrono::serde::ts_seconds")]
         now: DateTime<Utc>,
+        /// Where the relay's TLS front is, if it has one.
+        web: Option<Web>,
     },
     /// The box's rules, now and whenever they change.
     Grants(SignedGrants),
@@ -173,7 +180,45 @@ pub enum Goodbye {
     },
 }
 
-/// The first message on a visit's stream, from the relay.
+/// Where a relay's TLS front is found: `https://<label>.<domain>:<port>/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Web {
+    /// Every name in this domain leads to the relay.
+    pub domain: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Web {
+    /// The host name with this first label.
+    pub fn host(&self, label: impl std::fmt::Display) -> String {
+        format!("{label}.{}", self.domain)
+    }
+
+    /// The link to the host with this first label.
+    pub fn url(&self, label: impl std::fmt::Display) -> String {
+        match self.port {
+            443 => format!("https://{}/", self.host(label)),
+            port => format!("https://{}:{port}/", self.host(label)),
+        }
+    }
+}
+
+/// The first message on a stream that the relay opens: what it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Errand {
+    /// Somebody visits.
+    Visit(Open),
+    /// A certificate authority checks, by `acme-tls/1`, who has a name that the relay found to be
+    /// this box's.
+    Challenge {
+        /// The name.
+        name: String,
+    },
+}
+
+/// A visit, as the relay let it in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     /// The visit, as it stands in the audit.
@@ -184,11 +229,13 @@ pub struct Open {
     pub port: u16,
     /// The visitor's address.
     pub visitor: SocketAddr,
+    /// The door that they came to.
+    pub door: Door,
     /// The grants by which the relay decided; the box waits a moment for them if its own are older.
     pub revision: u64,
 }
 
-/// The agent's answer to [`Open`].
+/// The agent's answer to an [`Errand`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Opening {
     /// Bytes follow.
@@ -211,6 +258,8 @@ pub struct BoxFacts {
     pub ssh: Option<SshServer>,
     /// What else it offers.
     pub services: Vec<Service>,
+    /// The certificate that browsers see, if the agent knows it.
+    pub certificate: Option<WebCertificate>,
     /// Who visitors are unless their access says otherwise.
     pub default_login: Login,
     /// Whether the owner lets nobody in.
@@ -253,6 +302,34 @@ pub struct Service {
     pub port: u16,
 }
 
+/// The certificate that browsers see on a box's own page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WebCertificate {
+    /// Whose it is.
+    pub kind: WebCertificateKind,
+    /// The host names in it.
+    pub names: Vec<String>,
+    /// SHA-256 of it, hex: what a browser shows behind its warning.
+    pub fingerprint: String,
+    /// When it ends.
+    #[serde(with = "chrono::serde::ts_seconds")]
+    pub ends_at: DateTime<Utc>,
+}
+
+/// Whose certificate browsers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum WebCertificateKind {
+    /// The page's own, passed through.
+    Service,
+    /// One that the agent was given as a file.
+    File,
+    /// One that the agent obtained from a certificate authority.
+    Acme,
+}
+
 /// What is wrong with facts that are too large to keep or not fit to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what the box says of itself cannot be kept: {0}")]
@@ -265,6 +342,8 @@ impl BoxFacts {
     pub const MAX_SERVICES: usize = 32;
     /// The most host keys a box may report.
     pub const MAX_HOST_KEYS: usize = 8;
+    /// The most names of a certificate that a box may report.
+    pub const MAX_NAMES: usize = 8;
 
     /// Whether everything in here is of a size worth keeping, and nothing could play tricks on the
     /// terminal that shows it.
@@ -272,12 +351,17 @@ impl BoxFacts {
         let ssh_version = self.ssh.as_ref().map_or("", |ssh| &ssh.version);
         let mut texts = vec![&*self.agent_version, &*self.hostname, &*self.platform, ssh_version];
         texts.extend(self.services.iter().map(|service| &*service.name));
+        let names = self.certificate.as_ref().map_or(&[][..], |certificate| &certificate.names);
+        texts.extend(names.iter().map(|name| &**name));
+        texts.extend(self.certificate.as_ref().map(|certificate| &*certificate.fingerprint));
         if texts.iter().any(|text| text.len() > Self::MAX_TEXT) {
             Err(OversizedFacts("a text is too long"))
         } else if texts.iter().any(|text| text.chars().any(char::is_control)) {
             Err(OversizedFacts("a text holds control characters"))
         } else if self.services.len() > Self::MAX_SERVICES {
             Err(OversizedFacts("there are too many services"))
+        } else if names.len() > Self::MAX_NAMES {
+            Err(OversizedFacts("a certificate has too many names"))
         } else if self.ssh.as_ref().is_some_and(|ssh| ssh.host_keys.len() > Self::MAX_HOST_KEYS) {
             Err(OversizedFacts("there are too many host keys"))
         } else {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use postern_protocol::Refusal;
-use postern_protocol::access::{Denial, Entrance};
-use postern_protocol::api::{EntranceKind, Visit, VisitEvent, VisitOutcome};
+use postern_protocol::access::{Denial, Door, Entrance};
+use postern_protocol::api::{Visit, VisitEvent, VisitOutcome};
 use postern_protocol::id::{AccessId, RelayId, VisitId};
 use postern_protocol::ssh_key::PublicKey;
 
@@ -49,9 +49,9 @@ impl Audit {
 
     /// Somebody is at a door.
     pub(crate) fn arrival(&self, call: &Call) -> Record {
-        let (entrance, key) = match &call.entrance {
-            Entrance::Gate(key) => (EntranceKind::Gate, Some(key.fingerprint())),
-            Entrance::Front | Entrance::Tunnel => (EntranceKind::Front, None),
+        let key = match &call.entrance {
+            Entrance::Gate(key) => Some(key.fingerprint()),
+            Entrance::Front | Entrance::Port(_) | Entrance::Tunnel => None,
         };
         let visit = Visit {
             id: call.id,
@@ -59,7 +59,7 @@ impl Audit {
             device: call.device,
             device_name: None,
             relay: self.relay,
-            entrance,
+            entrance: call.door(),
             source: call.visitor.ip(),
             source_port: call.visitor.port(),
             port: Some(call.port),
@@ -89,7 +89,7 @@ impl Audit {
             device: None,
             device_name: None,
             relay: self.relay,
-            entrance: EntranceKind::Gate,
+            entrance: Door::Gate,
             source: visitor.ip(),
             source_port: visitor.port(),
             port: None,

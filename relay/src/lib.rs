@@ -99,6 +99,8 @@ fn hello(config: &Config, keys: &Keys, gate: SocketAddr, agents: SocketAddr) -> 
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gate: GateAddress { host, port, host_keys: vec![keys.host_key()?] },
         agents: dialled,
+        web: None,
+        ports: None,
     })
 }
 

@@ -12,7 +12,7 @@ use postern_protocol::Refusal;
 use postern_protocol::access::Permit;
 use postern_protocol::api::Presence;
 use postern_protocol::id::DeviceId;
-use postern_protocol::wire::{BoxFacts, Open, Opening, frame, io};
+use postern_protocol::wire::{BoxFacts, Errand, Open, Opening, frame, io};
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -103,14 +103,15 @@ impl Registry {
     pub(crate) async fn open(&self, permit: &Permit, call: &Call) -> Result<Tunnel, Refusal> {
         let guest = self.house().guests.get(&permit.device()).cloned().ok_or(Refusal::BoxOffline)?;
         let place = guest.clone().take_place(self.shared.visits_per_box).ok_or(Refusal::TooMany)?;
-        let open = Open {
+        let errand = Errand::Visit(Open {
             visit: call.id,
             access: permit.access(),
             port: permit.port(),
             visitor: call.visitor,
+            door: call.door(),
             revision: self.shared.rulebook.revision_of(permit.device()),
-        };
-        match timeout(ANSWER_PATIENCE, ask(&guest.connection, &open, Arc::new(place))).await {
+        });
+        match timeout(ANSWER_PATIENCE, ask(&guest.connection, &errand, Arc::new(place))).await {
             Ok(Ok(tunnel)) => Ok(tunnel),
             Ok(Err(refusal)) => Err(refusal),
             Err(_) => Err(Refusal::BoxSilent),
@@ -226,12 +227,12 @@ impl Drop for VisitPlace {
     }
 }
 
-async fn ask(connection: &Connection, open: &Open, place: Arc<VisitPlace>) -> Result<Tunnel, Refusal> {
+async fn ask(connection: &Connection, errand: &Errand, place: Arc<VisitPlace>) -> Result<Tunnel, Refusal> {
     let (send, receive) = connection.open_bi().await.map_err(|_| Refusal::BoxOffline)?;
     // From here on the box is told if nobody waits for its answer any more.
     let mut to = ToBox { stream: send, finished: false, _place: place.clone() };
     let mut from = FromBox { stream: receive, _place: place };
-    io::send(&mut to.stream, open).await.map_err(|_| Refusal::TunnelLost)?;
+    io::send(&mut to.stream, errand).await.map_err(|_| Refusal::TunnelLost)?;
     match io::receive(&mut from.stream, frame::SMALL).await {
         Ok(Opening::Opened) => Ok(Tunnel { from, to }),
         Ok(Opening::Refused(refusal)) => Err(refusal),

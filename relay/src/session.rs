@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use postern_protocol::Refusal;
-use postern_protocol::access::{Denial, Entrance, Permit};
+use postern_protocol::access::{Denial, Door, Entrance, Permit};
 use postern_protocol::id::{AccessId, DeviceId, VisitId};
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,13 @@ pub(crate) struct Call {
     /// The box, unless what they named is none that their access speaks of.
     pub(crate) device: Option<DeviceId>,
     pub(crate) port: u16,
+}
+
+impl Call {
+    /// The door they came to.
+    pub(crate) fn door(&self) -> Door {
+        self.entrance.door().expect("visitors come to doors, and a tunnel's end is none")
+    }
 }
 
 /// The visitor's side of a visit.

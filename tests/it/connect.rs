@@ -1,6 +1,7 @@
 //! With stock ssh and nothing but what was printed, a visitor is on the box.
 
-use postern_protocol::api::{AccessStatus, Created, DeviceStatus, EntranceKind, VisitOutcome};
+use postern_protocol::access::Door;
+use postern_protocol::api::{AccessStatus, Created, DeviceStatus, VisitOutcome};
 use postern_tests::program::finish;
 use postern_tests::{Key, Machine, SOON, Session, Stack, eventually};
 
@@ -24,7 +25,7 @@ async fn a_visit_leaves_one_record_of_who_came_and_what_they_carried() {
 
     let visits = stack.visits(access.id, 1).await;
     let visit = &visits[0];
-    assert_eq!((visit.outcome, visit.entrance), (VisitOutcome::Ended, EntranceKind::Gate));
+    assert_eq!((visit.outcome, visit.entrance), (VisitOutcome::Ended, Door::Gate));
     assert_eq!((visit.device, visit.port), (Some(box42.id()), Some(22)));
     assert_eq!(visit.source.to_string(), "127.0.0.1");
     assert_eq!(visit.key, access.public_key.map(|key| key.fingerprint));

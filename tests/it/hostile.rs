@@ -179,12 +179,14 @@ fn grants(machine: &Machine, access: AccessId, lease: Duration) -> Grants {
         login: "root".parse().expect("a login"),
         key: None,
         allowed: Networks::only("127.0.0.1".parse().expect("an address")),
+        leased: None,
         expires_at: now + Duration::from_secs(3600),
         revoked: false,
     };
     Grants {
         device: machine.id(),
         name: machine.name().parse().expect("a box's name"),
+        label: machine.name().parse().expect("a box's name"),
         revision: 1 << 60,
         signed_at: now,
         lease_until: now + lease,

@@ -23,6 +23,7 @@ async fn verify_and_the_gate_never_disagree() {
                         source: source.parse().expect("an address"),
                         port,
                         key: Some(key.public()),
+                        public_port: None,
                         access: Some(access.id),
                         at: None,
                     };

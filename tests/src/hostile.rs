@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chrono::Utc;
+use postern_protocol::access::Door;
 use postern_protocol::api::FeedLine;
 use postern_protocol::grant::SignedGrants;
 use postern_protocol::id::{AccessId, DeviceId, RelayId, VisitId};
 use postern_protocol::secret::Secret;
-use postern_protocol::wire::{self, Open, Opening, ToAgent, ToRelay, frame, io};
+use postern_protocol::wire::{self, Errand, Open, Opening, ToAgent, ToRelay, frame, io};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 
@@ -129,7 +130,7 @@ impl Tunnel {
         let hello = io::receive(&mut from_agent, frame::SMALL).await.expect("the agent says who it is");
         assert!(matches!(hello, ToRelay::Hello { version: wire::VERSION, .. }), "{hello:?}");
         let mut tunnel = Self { connection, to_agent, from_agent };
-        tunnel.say(&ToAgent::Welcome { version: wire::VERSION, relay, now: Utc::now() }).await;
+        tunnel.say(&ToAgent::Welcome { version: wire::VERSION, relay, now: Utc::now(), web: None }).await;
         tunnel
     }
 
@@ -157,7 +158,7 @@ impl Tunnel {
     /// Tries to open a visit.
     pub async fn open(&self, open: Open) -> (Opening, SendStream, RecvStream) {
         let (mut to_box, mut from_box) = self.connection.open_bi().await.expect("the tunnel takes streams");
-        io::send(&mut to_box, &open).await.expect("the agent reads");
+        io::send(&mut to_box, &Errand::Visit(open)).await.expect("the agent reads");
         let answer = io::receive(&mut from_box, frame::SMALL);
         let answer =
             within("the agent answers", SOON, answer).await.expect("the agent answers with a message");
@@ -169,5 +170,5 @@ impl Tunnel {
 pub fn open(access: AccessId) -> Open {
     let visit = VisitId::from_entropy(rand::random());
     let visitor = SocketAddr::from(([127, 0, 0, 1], 40000));
-    Open { visit, access, port: 22, visitor, revision: 0 }
+    Open { visit, access, port: 22, visitor, door: Door::Gate, revision: 0 }
 }

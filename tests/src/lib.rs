@@ -169,6 +169,7 @@ impl Stack {
             expires_in: None,
             public_key: Some(self.key.public()),
             login: None,
+            via: None,
             note: None,
         }
     }

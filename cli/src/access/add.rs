@@ -121,6 +121,7 @@ pub(super) fn request(device: &DeviceName, port: u16, terms: Terms, key: Option<
         expires_in: lasts,
         public_key: key.map(Given::line),
         login,
+        via: None,
         note,
     }
 }

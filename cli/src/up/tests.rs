@@ -39,6 +39,7 @@ impl Running {
             expires_in: Some("10m".to_owned()),
             public_key: Some(identity.key.to_openssh()),
             login: None,
+            via: None,
             note: None,
         };
         let wait: Query = vec![("wait", "active".to_owned())];

@@ -137,6 +137,8 @@ fn the_gate_is_the_one_whose_keys_are_shown() {
         boxes: 0,
         version: None,
         gate: Some(gate),
+        web: None,
+        ports: None,
     };
     let stranger = Gate { host_keys: vec![HostKey::from(&key(KEY))], ..gate_at("a", 1) };
     let relays = [relay("a", stranger), relay("b", gate_at("b", 2))];

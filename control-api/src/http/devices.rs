@@ -197,6 +197,7 @@ pub(super) fn view(device: &DeviceRecord, now: DateTime<Utc>) -> Device {
         relay: online.map(|presence| presence.relay_name.clone()),
         facts: device.facts.clone(),
         host_keys: device.host_keys.clone(),
+        former_host_keys: None,
         join: None,
     }
 }

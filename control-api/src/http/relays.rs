@@ -92,6 +92,8 @@ async fn all(app: &App) -> Result<Vec<Relay>, ApiError> {
         boxes: relay.boxes,
         version: relay.version,
         gate: relay.gate,
+        web: None,
+        ports: None,
     };
     Ok(app.store.relays().await?.into_iter().map(view).collect())
 }

@@ -128,7 +128,7 @@ async fn a_relay_of_another_version_is_answered_with_a_sentence() {
     let relay = Relay::of(&ours);
     let linked = Linked::new(ours.member(&relay.address()));
     let mut tunnel = relay.caller().await;
-    tunnel.say(&ToAgent::Welcome { version: 2, relay: ours.relay, now: now() }).await;
+    tunnel.say(&ToAgent::Welcome { version: 2, relay: ours.relay, now: now(), web: None }).await;
     linked.down_because("update the agent").await;
     linked.stop().await;
 }

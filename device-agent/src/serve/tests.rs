@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
+use postern_protocol::access::Door;
 use postern_protocol::grant::{Grant, Grants};
 use postern_protocol::id::{AccessId, VisitId};
 use postern_protocol::wire::{Goodbye, ToAgent};
@@ -214,15 +215,16 @@ async fn a_visit_ahead_of_its_grants_waits_for_them() {
     let Fixture { tunnel, service, .. } = &mut fixture;
     let port = service.local_addr().unwrap().port();
     let (access, connection) = (grant(port).access, tunnel.connection.clone());
-    let open = Open {
+    let errand = Errand::Visit(Open {
         visit: VisitId::from_entropy([1; 10]),
         access,
         port,
         visitor: VISITOR.parse().unwrap(),
+        door: Door::Gate,
         revision: 1,
-    };
+    });
     let (mut to, mut from) = connection.open_bi().await.unwrap();
-    io::send(&mut to, &open).await.unwrap();
+    io::send(&mut to, &errand).await.unwrap();
     tunnel.grant(signed, 1).await;
     let opening: Opening = io::receive(&mut from, SMALL).await.unwrap();
     assert_eq!(opening, Opening::Opened);

@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use chrono::Utc;
+use postern_protocol::access::Door;
 use postern_protocol::grant::SignedGrants;
 use postern_protocol::id::{AccessId, VisitId};
 use postern_protocol::wire::frame::{LARGE, SMALL};
 use postern_protocol::wire::io::{receive, send};
 use postern_protocol::wire::{
-    BoxFacts, Goodbye, JOIN_ALPN, JoinAnswer, JoinRequest, Open, Opening, TUNNEL_ALPN, ToAgent, ToRelay,
-    VERSION,
+    BoxFacts, Errand, Goodbye, JOIN_ALPN, JoinAnswer, JoinRequest, Open, Opening, TUNNEL_ALPN, ToAgent,
+    ToRelay, VERSION,
 };
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig};
@@ -99,7 +100,9 @@ impl Relay {
     /// Welcomes a box.
     pub(crate) async fn tunnel(&self) -> Tunnel {
         let mut tunnel = self.caller().await;
-        tunnel.say(&ToAgent::Welcome { version: VERSION, relay: tunnel.relay, now: Utc::now() }).await;
+        tunnel
+            .say(&ToAgent::Welcome { version: VERSION, relay: tunnel.relay, now: Utc::now(), web: None })
+            .await;
         tunnel
     }
 }
@@ -140,15 +143,16 @@ impl Tunnel {
 
     /// Opens a visit from [`VISITOR`].
     pub(crate) async fn open(&self, access: AccessId, port: u16, revision: u64) -> Visit {
-        let open = Open {
+        let errand = Errand::Visit(Open {
             visit: VisitId::from_entropy(rand::random()),
             access,
             port,
             visitor: VISITOR.parse().unwrap(),
+            door: Door::Gate,
             revision,
-        };
+        });
         let (mut to, mut from) = self.connection.open_bi().await.unwrap();
-        send(&mut to, &open).await.unwrap();
+        send(&mut to, &errand).await.unwrap();
         let opening = receive(&mut from, SMALL).await.unwrap();
         Visit { opening, send: to, recv: from }
     }

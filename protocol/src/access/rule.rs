@@ -1,11 +1,11 @@
 //! One access as the decision sees it, and all of them by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::{Attempt, Denial, Entrance, Networks, Permit, Verdict};
-use crate::id::{AccessId, DeviceId, Login};
+use super::{Attempt, Denial, Entrance, Networks, Permit, PublicPort, Verdict};
+use crate::id::{AccessId, DeviceId, Login, RelayId};
 use crate::ssh_key::PublicKey;
 
 /// What one access allows.
@@ -23,6 +23,8 @@ pub struct Rule {
     pub key: Option<PublicKey>,
     /// Who they are on the box.
     pub login: Login,
+    /// The public port that leads here, if the access has one of its own.
+    pub leased: Option<PublicPort>,
     /// The first moment at which the access is over.
     pub expires_at: DateTime<Utc>,
     /// The first moment at which the control API's signature under this rule is over.
@@ -71,6 +73,7 @@ impl Rule {
         match entrance {
             Entrance::Gate(proved) => self.key.as_ref() == Some(proved),
             Entrance::Front => self.key.is_none(),
+            Entrance::Port(port) => self.leased == Some(*port),
             Entrance::Tunnel => true,
         }
     }
@@ -87,14 +90,21 @@ impl Rule {
 pub struct Rules {
     of_box: BTreeMap<DeviceId, Vec<Rule>>,
     owner: HashMap<AccessId, DeviceId>,
+    /// Which accesses lease a public port: the living one, and those that had it before.
+    leases: BTreeSet<(PublicPort, AccessId)>,
 }
 
 impl Rules {
     /// Puts these rules in place of whatever was known of the box.
     pub fn replace(&mut self, device: DeviceId, rules: Vec<Rule>) {
         self.remove(device);
-        self.owner.extend(rules.iter().map(|rule| (rule.access, device)));
-        self.of_box.insert(device, rules);
+        rules.into_iter().for_each(|rule| self.add(rule));
+    }
+
+    fn add(&mut self, rule: Rule) {
+        self.owner.insert(rule.access, rule.device);
+        self.leases.extend(rule.leased.map(|port| (port, rule.access)));
+        self.of_box.entry(rule.device).or_default().push(rule);
     }
 
     /// Forgets a box.
@@ -103,6 +113,9 @@ impl Rules {
             // An access that another box has since brought is that box's now.
             if self.owner.get(&rule.access) == Some(&device) {
                 self.owner.remove(&rule.access);
+                if let Some(port) = rule.leased {
+                    self.leases.remove(&(port, rule.access));
+                }
             }
         }
     }
@@ -111,6 +124,24 @@ impl Rules {
     pub fn by_access(&self, access: AccessId) -> Option<&Rule> {
         let device = self.owner.get(&access)?;
         self.of_box(*device).iter().find(|rule| rule.access == access)
+    }
+
+    /// The rule that a public port leads to: of those that have leased it, the one that ends last.
+    pub fn by_port(&self, port: PublicPort) -> Option<&Rule> {
+        let first = AccessId::FIRST;
+        let leases = self.leases.range((port, first)..).take_while(|(leased, _)| *leased == port);
+        let rules = leases.filter_map(|(_, access)| self.by_access(*access));
+        rules.max_by_key(|rule| (!rule.revoked, rule.expires_at, rule.access))
+    }
+
+    /// The public ports of a relay that lead anywhere.
+    pub fn ports_of(&self, relay: RelayId) -> BTreeSet<u16> {
+        let leases = self.leases.range((PublicPort { relay, port: 0 }, AccessId::FIRST)..);
+        leases
+            .map(|(leased, _)| leased)
+            .take_while(|leased| leased.relay == relay)
+            .map(|leased| leased.port)
+            .collect()
     }
 
     /// The rules of a box.
@@ -137,10 +168,7 @@ impl Rules {
 impl FromIterator<Rule> for Rules {
     fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
         let mut all = Self::default();
-        for rule in rules {
-            all.owner.insert(rule.access, rule.device);
-            all.of_box.entry(rule.device).or_default().push(rule);
-        }
+        rules.into_iter().for_each(|rule| all.add(rule));
         all
     }
 }

@@ -49,6 +49,7 @@ fn rules() -> Rules {
         allowed: Networks::parse(&["203.0.113.0/24", "2001:db8::/32"]).unwrap(),
         key: Some(key(b'a')),
         login: read("root"),
+        leased: None,
         expires_at: at("13:00:00"),
         lease_until: at("23:00:00"),
         revoked: false,
@@ -69,7 +70,17 @@ fn rules() -> Rules {
         allowed: Networks::parse(&["0.0.0.0/0"]).unwrap(),
         ..ssh.clone()
     };
-    Rules::from_iter([ssh, web, revoked, other_box])
+    let by_port = Rule {
+        access: read("porttobx42"),
+        leased: Some(public_port(40122)),
+        expires_at: at("13:30:00"),
+        ..ssh.clone()
+    };
+    Rules::from_iter([ssh, web, revoked, other_box, by_port])
+}
+
+fn public_port(port: u16) -> PublicPort {
+    PublicPort { relay: read("relaynumb2"), port }
 }
 
 /// The visitors: a name for the table, the access that they name, the door and what they proved.
@@ -87,6 +98,10 @@ fn visitors() -> Vec<(&'static str, Option<&'static str>, Entrance)> {
         ("front: webofbox42", Some("webofbox42"), Entrance::Front),
         ("front: adatobox42", Some("adatobox42"), Entrance::Front),
         ("front: no access", None, Entrance::Front),
+        ("port 40122: porttobx42", Some("porttobx42"), Entrance::Port(public_port(40122))),
+        ("port 40123: porttobx42", Some("porttobx42"), Entrance::Port(public_port(40123))),
+        ("port 40122: adatobox42", Some("adatobox42"), Entrance::Port(public_port(40122))),
+        ("front: porttobx42", Some("porttobx42"), Entrance::Front),
         ("tunnel: adatobox42", Some("adatobox42"), Entrance::Tunnel),
         ("tunnel: webofbox42", Some("webofbox42"), Entrance::Tunnel),
         ("tunnel: oldtobox42", Some("oldtobox42"), Entrance::Tunnel),

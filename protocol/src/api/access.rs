@@ -35,9 +35,27 @@ pub struct CreateAccess {
     /// The user on the box; left out, the box's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
+    /// The way in; left out, the SSH gate for what has a key, and for the rest a name of the relay's
+    /// TLS front, or a public port where there is no front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
     /// Free text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// How visitors come in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Via {
+    /// Through the relay's SSH gate, as a jump host: the relay checks the key.
+    #[default]
+    Gate,
+    /// By a name of the relay's TLS front: a link.
+    Name,
+    /// By a public port of the relay that leads to this access alone.
+    Port,
 }
 
 /// `PATCH /v1/accesses/{access}`: what is left out stays as it is.
@@ -89,6 +107,12 @@ pub struct Access {
     pub public_key: Option<KeyInfo>,
     /// The user on the box.
     pub login: Login,
+    /// The way in.
+    #[serde(default)]
+    pub via: Via,
+    /// The port of the relay that leads to it, if it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_port: Option<u16>,
     /// Free text for people.
     pub note: String,
     /// When it was created.
@@ -156,6 +180,9 @@ pub struct Connection {
     pub known_hosts: Vec<String>,
     /// Fingerprints, for comparing by eye.
     pub fingerprints: Fingerprints,
+    /// What is amiss although the command may work, such as host keys that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The same for each program by its name, such as `openssh`, `putty` or `ansible`: a command to
     /// run, or lines for a file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

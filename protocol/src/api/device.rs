@@ -53,6 +53,10 @@ pub struct Device {
     pub facts: Option<BoxFacts>,
     /// The host keys of its SSH server.
     pub host_keys: Vec<HostKey>,
+    /// The ones before them, if they have changed and nobody has confirmed that yet. Until then
+    /// these are what connections are told to expect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_host_keys: Option<FormerHostKeys>,
     /// How to join it; only in the answer that made the join string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<Join>,
@@ -79,6 +83,16 @@ pub struct HostKey {
     pub key: String,
     /// Its fingerprint, as `ssh` shows it.
     pub fingerprint: String,
+}
+
+/// Host keys that a box no longer has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FormerHostKeys {
+    /// The keys.
+    pub host_keys: Vec<HostKey>,
+    /// When the box first reported others.
+    pub changed_at: DateTime<Utc>,
 }
 
 impl From<&PublicKey> for HostKey {

@@ -12,7 +12,7 @@ use super::{HostKey, Visit};
 use crate::grant::{GrantVerifier, SignedGrants};
 use crate::id::{DeviceId, RelayId};
 use crate::secret::Secret;
-use crate::wire::BoxFacts;
+use crate::wire::{BoxFacts, Web};
 
 /// `POST /v1/relays`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,6 +60,81 @@ pub struct Relay {
     /// Where visitors find its SSH gate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// Where browsers find its TLS front, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<Web>,
+    /// The public ports that accesses may lease, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<PortRange>,
+}
+
+/// Public ports, the first and the last among them, written `40000-40999`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+/// Two numbers that are no range of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a range of ports is the first and the last, such as 40000-40999, neither of them 0")]
+pub struct InvalidPortRange;
+
+impl PortRange {
+    /// The ports, in order.
+    pub fn ports(self) -> std::ops::RangeInclusive<u16> {
+        self.first..=self.last
+    }
+
+    /// Whether a port is among them.
+    pub fn contains(self, port: u16) -> bool {
+        self.ports().contains(&port)
+    }
+}
+
+impl std::str::FromStr for PortRange {
+    type Err = InvalidPortRange;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPortRange> {
+        let (first, last) = text.split_once('-').ok_or(InvalidPortRange)?;
+        let port = |text: &str| text.trim().parse::<u16>().map_err(|_| InvalidPortRange);
+        let (first, last) = (port(first)?, port(last)?);
+        match 0 < first && first <= last {
+            true => Ok(Self { first, last }),
+            false => Err(InvalidPortRange),
+        }
+    }
+}
+
+impl TryFrom<String> for PortRange {
+    type Error = InvalidPortRange;
+
+    fn try_from(text: String) -> Result<Self, InvalidPortRange> {
+        text.parse()
+    }
+}
+
+impl From<PortRange> for String {
+    fn from(range: PortRange) -> Self {
+        range.to_string()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for PortRange {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for PortRange {}
+
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 /// Where visitors find a relay's SSH gate, and how they know it.
@@ -85,6 +160,12 @@ pub struct RelayHello {
     pub gate: Gate,
     /// Where agents dial, `host:port`.
     pub agents: String,
+    /// Its TLS front, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<Web>,
+    /// The public ports that accesses may lease, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<PortRange>,
 }
 
 /// The answer to [`RelayHello`].

@@ -22,6 +22,9 @@ pub struct Verify {
     /// The key they would prove, as an OpenSSH line or RFC 4716; none for a web page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The public port of the relay that they would come to, which also names the access.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_port: Option<u16>,
     /// The access they would name; left out, any access of the box may let them in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessId>,

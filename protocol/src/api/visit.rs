@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::access::Door;
 use crate::id::{AccessId, DeviceId, DeviceName, RelayId, VisitId};
 
 /// One visit.
@@ -25,7 +26,7 @@ pub struct Visit {
     /// The relay it came to.
     pub relay: RelayId,
     /// The door.
-    pub entrance: EntranceKind,
+    pub entrance: Door,
     /// The visitor's address.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub source: IpAddr,
@@ -53,17 +54,6 @@ pub struct Visit {
     pub bytes_up: u64,
     /// Bytes from the box to the visitor.
     pub bytes_down: u64,
-}
-
-/// Which door a visit came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum EntranceKind {
-    /// The SSH gate.
-    Gate,
-    /// The TLS front.
-    Front,
 }
 
 /// What became of a visit.

@@ -19,6 +19,7 @@ fn grant() -> Grant {
         login: read("root"),
         key: Some(key(1)),
         allowed: Networks::parse(&["203.0.113.0/24", "2001:db8::/32"]).unwrap(),
+        leased: Some(PublicPort { relay: read("relaynumb2"), port: 40122 }),
         expires_at: at("13:00:00"),
         revoked: false,
     }
@@ -28,6 +29,7 @@ fn grants() -> Grants {
     Grants {
         device: read("boxnumbr42"),
         name: read("box42"),
+        label: read("box42"),
         revision: 7,
         signed_at: at("12:00:00"),
         lease_until: at("23:00:00"),

@@ -87,13 +87,19 @@ fn facts_at_their_limits_fit_a_small_message_and_beyond_them_are_refused() {
             host_keys: vec![crate::examples::largest_key(); BoxFacts::MAX_HOST_KEYS],
         }),
         services: vec![service.clone(); BoxFacts::MAX_SERVICES],
+        certificate: Some(WebCertificate {
+            kind: WebCertificateKind::File,
+            names: vec![text.clone(); BoxFacts::MAX_NAMES],
+            fingerprint: text.clone(),
+            ends_at: at("13:00:00"),
+        }),
         default_login: read(&"l".repeat(32)),
         paused: true,
     };
     assert_eq!(full.check(), Ok(()));
     assert!(encode(&ToRelay::Facts(full.clone())).len() - HEADER <= SMALL);
 
-    let beyond: [fn(&mut BoxFacts); 9] = [
+    let beyond: [fn(&mut BoxFacts); 11] = [
         |facts| facts.agent_version.push('x'),
         |facts| facts.hostname.push('x'),
         |facts| facts.platform.push('x'),
@@ -101,6 +107,8 @@ fn facts_at_their_limits_fit_a_small_message_and_beyond_them_are_refused() {
         |facts| facts.services[31].name.push('x'),
         |facts| facts.services.push(facts.services[0].clone()),
         |facts| facts.ssh.as_mut().unwrap().host_keys.push(key(1)),
+        |facts| facts.certificate.as_mut().unwrap().names[0].push('x'),
+        |facts| facts.certificate.as_mut().unwrap().names.push("x".into()),
         |facts| facts.hostname = "\u{1b}[2J".to_owned(),
         |facts| facts.services[0].name = "a\nb".to_owned(),
     ];

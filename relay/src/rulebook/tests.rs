@@ -44,12 +44,14 @@ impl Fixture {
             login: "root".parse().unwrap(),
             key: None,
             allowed: Networks::parse(&["192.0.2.0/24"]).unwrap(),
+            leased: None,
             expires_at: now + TimeDelta::hours(1),
             revoked: !open,
         };
         Grants {
             device: device(number),
             name: "box42".parse().unwrap(),
+            label: "box42".parse().unwrap(),
             revision,
             signed_at: now,
             lease_until: now + TimeDelta::hours(12),

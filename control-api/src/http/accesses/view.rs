@@ -1,7 +1,7 @@
 //! An access, as the API shows it.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::{Access, Connection, Gate, KeyInfo};
+use postern_protocol::api::{Access, Connection, Gate, KeyInfo, Via};
 use postern_protocol::connection::Way;
 use postern_protocol::ssh_key::PublicKey;
 
@@ -28,6 +28,8 @@ pub(super) fn view(
         expires_at: access.expires_at,
         public_key: access.key.as_ref().map(|key| key_info(key, &access.key_comment)),
         login: access.login.clone(),
+        via: if access.port == SSH { Via::Gate } else { Via::Name },
+        public_port: None,
         note: access.note.clone(),
         created_at: access.created_at,
         status: standing.status(),

@@ -10,6 +10,7 @@ use super::super::*;
 
 /// Everything is drawn from few values, so that rules and attempts often meet.
 const SOURCES: [&str; 5] = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.1.1", "192.0.2.1", "2001:db8::1"];
+const PORTS: [u16; 2] = [40_001, 40_002];
 const NETWORKS: [&str; 6] =
     ["10.0.0.0/24", "10.0.0.1/32", "0.0.0.0/0", "2001:db8::/32", "::/0", "::ffff:10.0.0.0/120"];
 
@@ -60,6 +61,7 @@ proptest! {
                 && match &attempt.entrance {
                     Entrance::Gate(proved) => rule.key.as_ref() == Some(proved),
                     Entrance::Front => rule.key.is_none(),
+                    Entrance::Port(port) => rule.leased == Some(*port),
                     Entrance::Tunnel => true,
                 }
                 && rule.device == attempt.device
@@ -95,6 +97,24 @@ proptest! {
             six @ IpAddr::V6(_) => six,
         };
         prop_assert_eq!(decide(&rules, &attempt), verdict);
+    }
+
+    #[test]
+    fn a_public_port_leads_to_the_one_that_ends_last_of_those_that_leased_it(rules in rules()) {
+        let all: Rules = rules.iter().cloned().collect();
+        let leased = |port| rules.iter().filter(move |rule| rule.leased == Some(port));
+        for port in PORTS.map(super::public_port) {
+            let found = all.by_port(port);
+            prop_assert_eq!(found.is_some(), leased(port).next().is_some());
+            prop_assert_eq!(found.is_some(), all.ports_of(port.relay).contains(&port.port));
+            if let Some(found) = found {
+                prop_assert!(found.leased == Some(port));
+                prop_assert!(leased(port).all(|other| (!other.revoked, other.expires_at) <= (!found.revoked, found.expires_at)));
+            }
+        }
+        let mut none = all.clone();
+        rules.iter().for_each(|rule| none.remove(rule.device));
+        prop_assert!(none.ports_of(super::public_port(0).relay).is_empty());
     }
 
     #[test]
@@ -143,14 +163,16 @@ fn shuffled() -> impl Strategy<Value = (Vec<Rule>, Vec<Rule>)> {
 fn rule() -> impl Strategy<Value = Rule> {
     let networks = prop::collection::vec(select(&NETWORKS[..]), 1..3);
     let ends = (0..6i64, 0..6i64, prop::bool::weighted(0.2));
-    (0..2u8, port(), networks, prop::option::of(0..2u8), ends).prop_map(
-        |(box_number, port, networks, key_byte, (expires, lease, revoked))| Rule {
+    let leased = prop::option::of(select(&PORTS[..]));
+    (0..2u8, port(), networks, prop::option::of(0..2u8), leased, ends).prop_map(
+        |(box_number, port, networks, key_byte, leased, (expires, lease, revoked))| Rule {
             access: access(0),
             device: device(box_number),
             port,
             allowed: Networks::parse(&networks).unwrap(),
             key: key_byte.map(key),
             login: "root".parse().unwrap(),
+            leased: leased.map(super::public_port),
             expires_at: seconds(expires),
             lease_until: seconds(lease),
             revoked,
@@ -162,6 +184,7 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     let entrance = prop_oneof![
         (0..3u8).prop_map(|byte| Entrance::Gate(key(byte))),
         Just(Entrance::Front),
+        select(&PORTS[..]).prop_map(|port| Entrance::Port(super::public_port(port))),
         Just(Entrance::Tunnel),
     ];
     let wanted = (prop::option::of(0..9u8), 0..2u8, port());

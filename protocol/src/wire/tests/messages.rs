@@ -13,8 +13,12 @@ pub(super) fn all() -> Vec<(String, Vec<u8>, ReadsBack)> {
     all.extend(join_answers().map(|message| example(join_answer_name(&message), message)));
     all.extend(to_relay().map(|message| example(to_relay_name(&message), message)));
     all.extend(to_agent().map(|message| example(to_agent_name(&message), message)));
-    all.push(example("Open, IPv4".into(), open("203.0.113.9:50000")));
-    all.push(example("Open, IPv6".into(), open("[2001:db8::9]:50000")));
+    all.push(example("Errand::Visit, IPv4".into(), Errand::Visit(open("203.0.113.9:50000"))));
+    all.push(example("Errand::Visit, IPv6".into(), Errand::Visit(open("[2001:db8::9]:50000"))));
+    all.push(example(
+        "Errand::Challenge".into(),
+        Errand::Challenge { name: "box42.relay.example.com".into() },
+    ));
     all.push(example("Opening::Opened".into(), Opening::Opened));
     all.extend(
         refusals()
@@ -56,6 +60,12 @@ fn facts() -> BoxFacts {
             host_keys: vec![key(3)],
         }),
         services: vec![Service { name: "router-ui".into(), port: 443 }],
+        certificate: Some(WebCertificate {
+            kind: WebCertificateKind::Acme,
+            names: vec!["box42.relay.example.com".into()],
+            fingerprint: "5e".repeat(32),
+            ends_at: at("13:00:00"),
+        }),
         default_login: read("root"),
         paused: false,
     }
@@ -64,7 +74,7 @@ fn facts() -> BoxFacts {
 fn builtin_facts() -> BoxFacts {
     let ssh =
         SshServer { kind: SshServerKind::Builtin, version: "postern".into(), port: 0, host_keys: vec![] };
-    BoxFacts { ssh: Some(ssh), services: vec![], paused: true, ..facts() }
+    BoxFacts { ssh: Some(ssh), services: vec![], certificate: None, paused: true, ..facts() }
 }
 
 pub(super) fn join_request() -> JoinRequest {
@@ -128,11 +138,20 @@ pub(super) fn to_agent() -> impl Iterator<Item = ToAgent> {
         Goodbye::Version { sentence: "update the agent".into() },
     ];
     let messages = [
-        ToAgent::Welcome { version: VERSION, relay: read("relaynumb2"), now: at("12:00:00") },
+        ToAgent::Welcome {
+            version: VERSION,
+            relay: read("relaynumb2"),
+            now: at("12:00:00"),
+            web: Some(web()),
+        },
         ToAgent::Grants(grants()),
         ToAgent::Certificate(certificate()),
     ];
     messages.into_iter().chain(goodbyes.map(ToAgent::Goodbye))
+}
+
+fn web() -> Web {
+    Web { domain: "relay.example.com".into(), port: 443 }
 }
 
 fn to_agent_name(message: &ToAgent) -> String {
@@ -155,13 +174,15 @@ fn grants() -> SignedGrants {
         login: read("root"),
         key: Some(key(1)),
         allowed: crate::access::Networks::parse(&["203.0.113.0/24", "2001:db8::/32"]).unwrap(),
+        leased: Some(crate::access::PublicPort { relay: read("relaynumb2"), port: 40122 }),
         expires_at: at("13:00:00"),
         revoked: false,
     };
-    let web = crate::grant::Grant { port: 443, key: None, revoked: true, ..grant.clone() };
+    let web = crate::grant::Grant { port: 443, key: None, leased: None, revoked: true, ..grant.clone() };
     GrantSigner::from_seed(&[1; 32]).sign(&Grants {
         device: read("boxnumbr42"),
         name: read("box42"),
+        label: read("box42--acme"),
         revision: 300,
         signed_at: at("12:00:00"),
         lease_until: at("23:00:00"),
@@ -175,6 +196,7 @@ fn open(visitor: &str) -> Open {
         access: read("adatobox42"),
         port: 22,
         visitor: read(visitor),
+        door: Door::Gate,
         revision: 300,
     }
 }

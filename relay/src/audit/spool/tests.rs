@@ -1,5 +1,6 @@
 use chrono::Utc;
-use postern_protocol::api::{EntranceKind, Visit};
+use postern_protocol::access::Door;
+use postern_protocol::api::Visit;
 use postern_protocol::id::RelayId;
 
 use super::*;
@@ -15,7 +16,7 @@ fn event(number: u8, outcome: VisitOutcome) -> VisitEvent {
         device: None,
         device_name: None,
         relay: relay(),
-        entrance: EntranceKind::Gate,
+        entrance: Door::Gate,
         source: "192.0.2.1".parse().unwrap(),
         source_port: 1,
         port: Some(22),

@@ -21,6 +21,7 @@ fn device() -> DeviceRecord {
         platform: "linux".into(),
         ssh: None,
         services: vec![Service { name: "router-ui".into(), port: 8000 }],
+        certificate: None,
         default_login: "admin".parse().unwrap(),
         paused: false,
     };
