@@ -23,6 +23,7 @@ use crate::password::Passwords;
 use crate::store::Store;
 
 mod accesses;
+mod accounts;
 mod address;
 mod auth;
 mod devices;
@@ -85,6 +86,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(session::routes())
         .merge(users::routes())
         .merge(tokens::routes())
+        .merge(accounts::routes())
         .merge(relay::routes())
         .merge(health::routes())
         .merge(openapi::routes())

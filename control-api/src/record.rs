@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::access::Networks;
 use postern_protocol::api::{Gate, HostKey, Role};
-use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login, RelayId, TokenId, UserId, UserName};
+use postern_protocol::id::{
+    AccessId, AccountId, DeviceId, DeviceName, Login, RelayId, TokenId, UserId, UserName,
+};
 use postern_protocol::ssh_key::PublicKey;
 use postern_protocol::wire::BoxFacts;
 
@@ -152,6 +154,18 @@ pub(crate) struct TokenRecord {
     pub(crate) devices: Option<Vec<DeviceId>>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) expires_at: Option<DateTime<Utc>>,
+}
+
+/// An account, from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct AccountRecord {
+    pub(crate) id: AccountId,
+    pub(crate) name: String,
+    pub(crate) created_at: DateTime<Utc>,
+    /// Whether it is the installation's own.
+    pub(crate) own: bool,
+    pub(crate) users: u64,
+    pub(crate) devices: u64,
 }
 
 /// A user, without their password.

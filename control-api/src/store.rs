@@ -33,6 +33,7 @@ mod users;
 mod visits;
 
 pub(crate) use accesses::{AccessFilter, CreateAccessError, Creation, EditAccessError, Edits, Phase};
+pub(crate) use accounts::{AddAccountError, CloseError};
 pub(crate) use census::Census;
 pub(crate) use devices::{CreateDeviceError, RenameError};
 pub(crate) use invitations::{AcceptError, Addressee};

@@ -1,6 +1,7 @@
 //! The API as a whole: real HTTP on port 0, a real database in a directory of its own.
 
 mod accesses;
+mod accounts;
 mod auth;
 mod devices;
 mod durability;
@@ -8,6 +9,7 @@ mod feed;
 mod harness;
 mod http;
 mod idempotency;
+mod isolation;
 mod join;
 mod metrics;
 mod routes;

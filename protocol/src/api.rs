@@ -4,6 +4,7 @@
 //! are refused, so that a misspelt limit is never silently no limit.
 
 mod access;
+mod account;
 mod device;
 mod page;
 mod problem;
@@ -18,6 +19,7 @@ mod visit;
 pub use access::{
     Access, AccessStatus, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo, Progress, Via,
 };
+pub use account::{Account, CreateAccount, RenameAccount};
 pub use device::{CreateDevice, Device, DeviceStatus, FormerHostKeys, HostKey, Join, RenameDevice};
 pub use page::Page;
 pub use problem::Problem;

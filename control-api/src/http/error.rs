@@ -63,6 +63,7 @@ codes! {
     VisitNotFound = NOT_FOUND, "visit_not_found", "No such visit";
     RelayNotFound = NOT_FOUND, "relay_not_found", "No such relay";
     TokenNotFound = NOT_FOUND, "token_not_found", "No such token";
+    AccountNotFound = NOT_FOUND, "account_not_found", "No such account";
     UserNotFound = NOT_FOUND, "user_not_found", "No such user";
 
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "JSON is needed";
@@ -77,6 +78,7 @@ codes! {
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key stands for another request";
 
     NameTaken = CONFLICT, "name_taken", "The name is taken";
+    OwnAccount = CONFLICT, "own_account", "The installation's own account stays";
     LastOwner = CONFLICT, "last_owner", "The account would have no owner";
     NoRelay = CONFLICT, "no_relay", "No relay has started yet";
     TooManyAccesses = CONFLICT, "too_many_accesses", "The box has too many live accesses";

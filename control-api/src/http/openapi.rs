@@ -39,6 +39,7 @@ use super::error::{ApiError, Code};
         (name = "relays", description = "The relays of the installation."),
         (name = "session", description = "Signing in with a browser, and who one is."),
         (name = "users", description = "People of the account, who sign in."),
+        (name = "accounts", description = "Whoever owns boxes, accesses, users and tokens; for admins."),
         (name = "tokens", description = "API tokens."),
         (name = "relay", description = "What relays ask for, with their own tokens."),
         (name = "open", description = "For whoever watches over the API; no token needed."),

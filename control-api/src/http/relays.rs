@@ -9,7 +9,7 @@ use tracing::info;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Admin, RELAY_TOKEN, Viewer};
+use super::auth::{Admin, Caller, RELAY_TOKEN, Viewer};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
 use super::text::checked_name;
@@ -25,8 +25,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists relays, the newest first. There are few: the list is one page.
 #[utoipa::path(get, path = "/v1/relays", tag = "relays",
     responses((status = 200, description = "Every relay", body = Page<Relay>)))]
-async fn list(_: Viewer, State(app): State<Shared>) -> Result<Answer<Page<Relay>>, ApiError> {
-    Ok(Answer(Page { items: all(&app).await?, next: None }))
+async fn list(Viewer(caller): Viewer, State(app): State<Shared>) -> Result<Answer<Page<Relay>>, ApiError> {
+    Ok(Answer(Page { items: all(&app, &caller).await?, next: None }))
 }
 
 /// Registers a relay. Its token is shown this once.
@@ -49,11 +49,11 @@ async fn create(
     params(("relay" = String, Path, description = "Its id or its name")),
     responses((status = 200, description = "The relay", body = Relay)))]
 async fn show(
-    _: Viewer,
+    Viewer(caller): Viewer,
     State(app): State<Shared>,
     Path(relay): Path<String>,
 ) -> Result<Answer<Relay>, ApiError> {
-    Ok(Answer(find(&app, &relay).await?))
+    Ok(Answer(find(&app, &caller, &relay).await?))
 }
 
 /// Forgets a relay: its token stops working and its feed ends at once.
@@ -65,31 +65,38 @@ async fn delete(
     State(app): State<Shared>,
     Path(relay): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let relay = find(&app, &relay).await?;
+    let relay = find(&app, &caller, &relay).await?;
     app.store.remove_relay(relay.id, app.clock.now()).await?;
     info!(relay = %relay.id, name = relay.name, by = %caller.who, "relay removed");
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn find(app: &App, id_or_name: &str) -> Result<Relay, ApiError> {
-    let relays = all(app).await?;
+async fn find(app: &App, caller: &Caller, id_or_name: &str) -> Result<Relay, ApiError> {
+    let relays = all(app, caller).await?;
     let by_id = relays.iter().position(|relay| relay.id.as_str() == id_or_name);
     let place = by_id.or_else(|| relays.iter().position(|relay| relay.name == id_or_name));
     let not_found = || ApiError::new(Code::RelayNotFound, "no relay has this id or name");
     place.map(|place| relays[place].clone()).ok_or_else(not_found)
 }
 
-async fn all(app: &App) -> Result<Vec<Relay>, ApiError> {
+/// Every relay. How many boxes each has is counted for whoever asks: for an admin all of them, for others
+/// those they can see.
+async fn all(app: &App, caller: &Caller) -> Result<Vec<Relay>, ApiError> {
     let (revision, now) = (app.store.revision().await?, app.clock.now());
+    let own = if caller.admin { None } else { Some(caller.account.boxes_by_relay().await?) };
+    let boxes = |relay: &RelayRecord| match &own {
+        None => relay.boxes,
+        Some(own) => own.get(&relay.id).copied().unwrap_or(0),
+    };
     let view = |relay: RelayRecord| Relay {
         connected: relay.is_connected(now),
+        boxes: boxes(&relay),
         id: relay.id,
         name: relay.name,
         created_at: relay.created_at,
         last_seen: relay.last_seen,
         revision_in_force: relay.in_force,
         revision,
-        boxes: relay.boxes,
         version: relay.version,
         gate: relay.gate,
         web: None,

@@ -157,7 +157,7 @@ pub(super) fn invitation(app: &App) -> (InvitationRecord, Invitation) {
     (kept, Invitation { link: setup::link(&app.config, app.address, &token), expires_at })
 }
 
-fn newborn(app: &App, request: CreateUser) -> UserRecord {
+pub(super) fn newborn(app: &App, request: CreateUser) -> UserRecord {
     UserRecord {
         id: UserId::from_entropy(entropy()),
         name: request.name,

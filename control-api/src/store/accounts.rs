@@ -1,6 +1,122 @@
 //! Accounts: whoever owns boxes, accesses, users and tokens.
 
-use super::{Account, StoreError};
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use postern_protocol::id::{AccountId, DeviceId, RelayId};
+use sqlx::Row as _;
+
+use super::devices::is_taken;
+use super::users::AddUserError;
+use super::{Account, Query, Row, Store, StoreError, row};
+use crate::record::{AccountRecord, InvitationRecord, UserRecord};
+
+/// An account that was not created, or did not get a name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AddAccountError {
+    /// Another account has the name.
+    #[error("an account has this name")]
+    NameTaken,
+    /// Somebody has the name of its owner.
+    #[error("a user has this name")]
+    OwnerTaken,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An account that was not closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CloseError {
+    /// There is none.
+    #[error("there is no such account")]
+    Unknown,
+    /// It is the installation's own.
+    #[error("this is the installation's own account")]
+    Own,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The id of an account that is open: nothing at all if it has been closed meanwhile, which no column
+/// of an account takes.
+macro_rules! open_account {
+    ($id:literal) => {
+        concat!("(SELECT id FROM accounts WHERE id = ", $id, " AND closed_at IS NULL)")
+    };
+}
+
+pub(super) use open_account;
+
+const SELECT: &str = "SELECT a.id, a.name, a.created_at, a.own,
+    (SELECT COUNT(*) FROM users WHERE account = a.id) AS users,
+    (SELECT COUNT(*) FROM devices WHERE account = a.id AND deleted_at IS NULL) AS devices
+    FROM accounts a WHERE a.closed_at IS NULL ORDER BY a.created_at DESC, a.id DESC";
+
+impl Store {
+    /// Every open account, the newest first.
+    pub(crate) async fn accounts(&self) -> Result<Vec<AccountRecord>, StoreError> {
+        sqlx::query(SELECT).fetch_all(&self.reader).await?.iter().map(account).collect()
+    }
+
+    /// Opens an account with its first owner, who is invited.
+    pub(crate) async fn add_account(
+        &self,
+        id: AccountId,
+        name: &str,
+        owner: &UserRecord,
+        invitation: &InvitationRecord,
+    ) -> Result<(), AddAccountError> {
+        let mut tx = self.write().await?;
+        let insert = "INSERT INTO accounts (id, name, created_at) VALUES ($1, $2, $3)";
+        let query = sqlx::query(insert).bind(id.as_str()).bind(name).bind(row::millis(owner.created_at));
+        query.execute(tx.db()).await.map_err(AddAccountError::of)?;
+        let account = self.account(id);
+        account.insert_user(&mut tx, owner, None).await?;
+        account.offer(&mut tx, Some(owner.id), invitation).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Gives an account another name; says whether there is such an account.
+    pub(crate) async fn rename_account(&self, id: AccountId, name: &str) -> Result<bool, AddAccountError> {
+        let update = "UPDATE accounts SET name = $2 WHERE id = $1 AND closed_at IS NULL";
+        let query = sqlx::query(update).bind(id.as_str()).bind(name);
+        Ok(query.execute(&self.writer).await.map_err(AddAccountError::of)?.rows_affected() > 0)
+    }
+
+    /// Closes an account: its boxes are deleted, its accesses revoked, its users and tokens forgotten.
+    /// Its visits stay, for the audit outlives whatever it speaks of.
+    pub(crate) async fn close_account(&self, id: AccountId, now: DateTime<Utc>) -> Result<(), CloseError> {
+        if id == self.own_account {
+            return Err(CloseError::Own);
+        }
+        let mut tx = self.write().await?;
+        // No account is called like this while it is open: a name has no '~'.
+        let update = "UPDATE accounts SET closed_at = $2, name = name || '~' || id
+                      WHERE id = $1 AND closed_at IS NULL";
+        let query = sqlx::query(update).bind(id.as_str()).bind(row::millis(now));
+        if query.execute(tx.db()).await.map_err(StoreError::from)?.rows_affected() == 0 {
+            return Err(CloseError::Unknown);
+        }
+        for forget in [
+            "DELETE FROM users WHERE account = $1",
+            "DELETE FROM invitations WHERE account = $1",
+            "DELETE FROM tokens WHERE account = $1",
+            "DELETE FROM kept_answers WHERE account = $1",
+        ] {
+            sqlx::query(forget).bind(id.as_str()).execute(tx.db()).await.map_err(StoreError::from)?;
+        }
+        let select = "SELECT id FROM devices WHERE account = $1 AND deleted_at IS NULL";
+        let query = sqlx::query_scalar::<_, String>(select).bind(id.as_str());
+        for device in query.fetch_all(tx.db()).await.map_err(StoreError::from)? {
+            let device: DeviceId = row::parsed("device", &device)?;
+            let revision = tx.next_revision(now).await?;
+            tx.bury(device, revision, now).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}
 
 impl Account {
     /// What it is called.
@@ -8,4 +124,43 @@ impl Account {
         let select = "SELECT name FROM accounts WHERE id = $1";
         Ok(sqlx::query_scalar(select).bind(self.id.as_str()).fetch_one(&self.store.reader).await?)
     }
+
+    /// How many of these boxes each relay has.
+    pub(crate) async fn boxes_by_relay(&self) -> Result<HashMap<RelayId, u64>, StoreError> {
+        let mut query = Query::new(
+            "SELECT p.relay, COUNT(*) AS boxes FROM presence p JOIN devices d ON d.id = p.device
+             WHERE p.online = 1 AND d.account = ",
+        );
+        query.push_bind(self.id.to_string());
+        self.push_scope(&mut query, "d.id");
+        query.push(" GROUP BY p.relay");
+        let rows = query.build().fetch_all(&self.store.reader).await?;
+        rows.iter().map(|found| Ok((row::text(found, "relay")?, row::count(found, "boxes")?))).collect()
+    }
+}
+
+impl AddAccountError {
+    fn of(error: sqlx::Error) -> Self {
+        if is_taken(&error) { Self::NameTaken } else { StoreError::from(error).into() }
+    }
+}
+
+impl From<AddUserError> for AddAccountError {
+    fn from(problem: AddUserError) -> Self {
+        match problem {
+            AddUserError::NameTaken => Self::OwnerTaken,
+            AddUserError::Store(problem) => Self::Store(problem),
+        }
+    }
+}
+
+fn account(found: &Row) -> Result<AccountRecord, StoreError> {
+    Ok(AccountRecord {
+        id: row::text(found, "id")?,
+        name: found.try_get("name")?,
+        created_at: row::time(found, "created_at")?,
+        own: row::truth(found, "own")?,
+        users: row::count(found, "users")?,
+        devices: row::count(found, "devices")?,
+    })
 }

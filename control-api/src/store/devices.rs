@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use postern_protocol::id::{DeviceId, DeviceName};
 use sqlx::Row as _;
 
+use super::accounts::open_account;
 use super::idempotency::Recalled;
 use super::joins::JoinToken;
 use super::{Account, Paging, Query, Row, StoreError, Tx, row};
@@ -82,8 +83,11 @@ impl Account {
             Recalled::Reused => return Err(CreateDeviceError::KeyReused),
         }
         let revision = tx.next_revision(now).await?;
-        let insert =
-            "INSERT INTO devices (id, account, name, created_at, revision) VALUES ($1, $2, $3, $4, $5)";
+        let insert = concat!(
+            "INSERT INTO devices (id, account, name, created_at, revision) VALUES ($1, ",
+            open_account!("$2"),
+            ", $3, $4, $5)"
+        );
         sqlx::query(insert)
             .bind(device.id.as_str())
             .bind(self.id.as_str())
@@ -189,7 +193,12 @@ impl Account {
 }
 
 impl Tx {
-    async fn bury(&mut self, id: DeviceId, revision: u64, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub(super) async fn bury(
+        &mut self,
+        id: DeviceId,
+        revision: u64,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         for change in [
             "UPDATE devices SET deleted_at = $2, revision = $3, key = NULL WHERE id = $1",
             "UPDATE accesses SET revoked_at = $2, revised_at = $2, revision = $3

@@ -8,6 +8,7 @@ use postern_protocol::id::{AccountId, TokenId};
 use postern_protocol::secret::Secret;
 use sqlx::Row as _;
 
+use super::accounts::open_account;
 use super::{Account, Row, Store, StoreError, row};
 use crate::record::TokenRecord;
 
@@ -39,9 +40,11 @@ impl Store {
 impl Account {
     /// Keeps a new token.
     pub(crate) async fn add_token(&self, token: &TokenRecord, secret: &Secret) -> Result<(), StoreError> {
-        let insert =
-            "INSERT INTO tokens (id, account, name, hash, role, admin, devices, created_at, expires_at)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let insert = concat!(
+            "INSERT INTO tokens (id, account, name, hash, role, admin, devices, created_at, expires_at) VALUES ($1, ",
+            open_account!("$2"),
+            ", $3, $4, $5, $6, $7, $8, $9)"
+        );
         sqlx::query(insert)
             .bind(token.id.as_str())
             .bind(self.id.as_str())

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use postern_protocol::api::Role;
 use postern_protocol::id::{UserId, UserName};
 
+use super::accounts::open_account;
 use super::devices::is_taken;
 use super::{Account, Row, StoreError, Tx, row};
 use crate::record::{InvitationRecord, UserRecord};
@@ -155,8 +156,11 @@ impl Account {
         user: &UserRecord,
         password: Option<&str>,
     ) -> Result<(), AddUserError> {
-        let insert = "INSERT INTO users (id, account, name, role, admin, password, created_at)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let insert = concat!(
+            "INSERT INTO users (id, account, name, role, admin, password, created_at) VALUES ($1, ",
+            open_account!("$2"),
+            ", $3, $4, $5, $6, $7)"
+        );
         let query = sqlx::query(insert)
             .bind(user.id.as_str())
             .bind(self.id.as_str())

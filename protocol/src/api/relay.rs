@@ -52,7 +52,7 @@ pub struct Relay {
     pub revision_in_force: u64,
     /// The newest revision there is.
     pub revision: u64,
-    /// How many boxes are connected to it.
+    /// How many of the caller's boxes are connected to it; for an admin, of everybody's.
     pub boxes: u64,
     /// Its version.
     #[serde(skip_serializing_if = "Option::is_none")]
