@@ -63,7 +63,7 @@ pub(crate) struct Show {
     #[arg(value_name = "ID")]
     access: AccessId,
     /// Print only how to connect, for this program: openssh, config, known-hosts, putty, putty-unix,
-    /// plink, winscp, scp, sftp, rsync, ansible or vscode
+    /// plink, dbclient, winscp, scp, sftp, rsync, ansible or vscode
     #[arg(long = "for", value_name = "PROGRAM")]
     form: Option<Form>,
 }

@@ -11,6 +11,7 @@ use crate::api::{Connection, Fingerprints, Gate, HostKey};
 use crate::id::{AccessId, DeviceName, Login};
 use crate::ssh_key::PublicKey;
 
+mod dropbear;
 mod form;
 mod host;
 mod openssh;
@@ -74,6 +75,7 @@ impl Way<'_> {
             Form::Putty => Rendered::file(format!("{}.reg", self.device), self.putty_registry()),
             Form::PuttyUnix => self.putty_files(),
             Form::Plink => Rendered::line(self.plink()),
+            Form::Dbclient => Rendered::line(self.dbclient()),
             Form::WinScp => Rendered::line(self.winscp()),
             Form::Scp => Rendered::line(self.scp()),
             Form::Sftp => Rendered::line(self.sftp()),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{openssh, putty, tools};
+use super::{dropbear, openssh, putty, tools};
 
 /// A program, and so the form in which it wants to be told how to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +20,8 @@ pub enum Form {
     PuttyUnix,
     /// PuTTY's command.
     Plink,
+    /// Dropbear's command.
+    Dbclient,
     /// WinSCP, by a session URL.
     WinScp,
     /// Copies a file.
@@ -37,19 +39,20 @@ pub enum Form {
 /// A name that is no form's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the forms are openssh, config, known-hosts, putty, putty-unix, plink, winscp, scp, sftp, rsync, ansible, vscode"
+    "the forms are openssh, config, known-hosts, putty, putty-unix, plink, dbclient, winscp, scp, sftp, rsync, ansible, vscode"
 )]
 pub struct UnknownForm;
 
 impl Form {
     /// Every form.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OpenSsh,
         Self::SshConfig,
         Self::KnownHosts,
         Self::Putty,
         Self::PuttyUnix,
         Self::Plink,
+        Self::Dbclient,
         Self::WinScp,
         Self::Scp,
         Self::Sftp,
@@ -67,6 +70,7 @@ impl Form {
             Self::Putty => "putty",
             Self::PuttyUnix => "putty-unix",
             Self::Plink => "plink",
+            Self::Dbclient => "dbclient",
             Self::WinScp => "winscp",
             Self::Scp => "scp",
             Self::Sftp => "sftp",
@@ -81,7 +85,9 @@ impl Form {
         match self {
             Self::SshConfig | Self::KnownHosts => None,
             Self::OpenSsh | Self::Scp | Self::Sftp | Self::Rsync | Self::Ansible => Some(openssh::NOTE),
-            Self::Putty | Self::PuttyUnix | Self::Plink | Self::WinScp => Some(putty::NOTE),
+            Self::Putty | Self::PuttyUnix | Self::WinScp => Some(putty::NOTE),
+            Self::Plink => Some(putty::PLINK_NOTE),
+            Self::Dbclient => Some(dropbear::NOTE),
             Self::VsCode => Some(tools::VSCODE_NOTE),
         }
     }

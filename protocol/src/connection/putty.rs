@@ -10,9 +10,13 @@ use super::form::{Rendered, RenderedFile};
 use super::{SSH_PORT, Way};
 use crate::ssh_key::PublicKey;
 
-/// How PuTTY finds the visitor's key.
+/// How PuTTY and WinSCP find the visitor's key.
 pub(super) const NOTE: &str = "Takes the key from Pageant. Without Pageant, name the .ppk file for both hops: \
-                               -i FILE for plink, PublicKeyFile in the sessions, Private key file in WinSCP.";
+                               PublicKeyFile in the sessions, Private key file in WinSCP.";
+
+/// How plink finds it, and what it keeps to itself.
+pub(super) const PLINK_NOTE: &str = "Takes the key from Pageant. Without Pageant, name the .ppk file for both hops: -i FILE. \
+                                     If the gate refuses, only plink -v says why.";
 
 /// `ProxyMethod` of a jump host that is itself reached by SSH.
 const PROXY_BY_SSH: u32 = 6;

@@ -74,7 +74,7 @@ Each form of four connections. A carriage return is shown as \\r.
 All but three were tried as they stand, by host name and by IPv6 address, with OpenSSH's sshd 9.2 as
 gate and as box, in batch mode and with strict host key checking, so that any question would have
 failed: ssh, scp and sftp of OpenSSH 9.2, rsync 3.5, plink and pscp of PuTTY 0.78 (with the key from
-an agent, and with PublicKeyFile), ansible-core 2.19. The forms putty, winscp and vscode follow the
+an agent, and with PublicKeyFile), dbclient 2022.83, ansible-core 2.19. The forms putty, winscp and vscode follow the
 programs' documentation and sources.
 ";
 
