@@ -3,7 +3,7 @@
 use postern_protocol::access::Door;
 use postern_protocol::api::{AccessStatus, Created, DeviceStatus, VisitOutcome};
 use postern_tests::program::finish;
-use postern_tests::{Key, Machine, SOON, Session, Stack, eventually};
+use postern_tests::{Key, Machine, SOON, Server, Session, Stack, eventually};
 
 #[tokio::test]
 async fn the_printed_command_lands_on_the_box() {
@@ -71,7 +71,7 @@ async fn each_side_may_end_first() {
 #[tokio::test]
 async fn a_terminal_is_a_terminal() {
     let stack = Stack::start().await;
-    let builtin = stack.add_box_with("box43", "ssh = { server = 'builtin' }").await;
+    let builtin = stack.add_box_running("box43", Server::Builtin).await;
     assert_terminal(&stack, &builtin).await;
     // An sshd that is not root's may give nobody a terminal.
     if nix::unistd::getuid().is_root() {

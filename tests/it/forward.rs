@@ -84,7 +84,7 @@ async fn socks5(stream: &mut TcpStream, to: SocketAddr) {
     assert_eq!(answer[1], 0, "the proxy connects");
 }
 
-async fn echo_service() -> SocketAddr {
+pub(crate) async fn echo_service() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("a bound address");
     tokio::spawn(async move {
@@ -98,7 +98,7 @@ async fn echo_service() -> SocketAddr {
     address
 }
 
-async fn assert_echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub(crate) async fn assert_echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     stream.write_all(b"through\n").await.expect("the other side reads");
     let mut line = String::new();
     let mut stream = BufReader::new(stream);

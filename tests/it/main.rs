@@ -8,6 +8,7 @@ mod deny;
 mod faults;
 mod forward;
 mod hostile;
+mod matrix;
 mod revoke;
 mod stall;
 mod stranger;

@@ -117,12 +117,12 @@ async fn ssh_bytes(ssh: &Ssh, command: &str, input: &Path) -> Vec<u8> {
     checksum(&fs::read(output).expect("the output"))
 }
 
-fn random(size: usize) -> Vec<u8> {
+pub(crate) fn random(size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     rand::fill(&mut bytes[..]);
     bytes
 }
 
-fn checksum(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn checksum(bytes: &[u8]) -> Vec<u8> {
     digest(&SHA256, bytes).as_ref().into()
 }

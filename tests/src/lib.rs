@@ -24,8 +24,10 @@ pub mod api;
 pub mod busy;
 mod daemon;
 pub mod detour;
+pub mod dropbear;
 pub mod hostile;
 pub mod identity;
+mod inetd;
 pub mod key;
 pub mod machine;
 pub mod namespace;
@@ -35,18 +37,20 @@ pub mod relay;
 pub mod scene;
 pub mod ssh;
 pub mod sshd;
+pub mod visitor;
 pub mod wait;
 pub mod world;
 
 pub use api::{Api, ApiProcess};
 pub use key::Key;
-pub use machine::Machine;
+pub use machine::{Machine, Server};
 pub use namespace::Namespace;
 pub use person::Person;
 pub use program::Output;
 pub use relay::Relay;
 pub use scene::Scene;
 pub use ssh::{Session, Ssh};
+pub use visitor::{Client, Visitor};
 pub use wait::{RETURN, SOON, eventually, within};
 pub use world::{Uplink, World};
 
@@ -133,13 +137,28 @@ impl Stack {
 
     /// The same, with settings for its agent.
     pub async fn add_box_with(&self, name: &str, settings: &str) -> Machine {
-        self.add_box_at(None, name, settings).await
+        self.join(None, name, Server::Sshd, settings).await
     }
 
     /// The same, in another network if one is given.
     pub async fn add_box_at(&self, place: Option<Arc<Namespace>>, name: &str, settings: &str) -> Machine {
+        self.join(place, name, Server::Sshd, settings).await
+    }
+
+    /// The same, with another SSH server.
+    pub async fn add_box_running(&self, name: &str, server: Server) -> Machine {
+        self.join(None, name, server, "").await
+    }
+
+    async fn join(
+        &self,
+        place: Option<Arc<Namespace>>,
+        name: &str,
+        server: Server,
+        settings: &str,
+    ) -> Machine {
         let device = self.api.create_device(name).await;
-        let mut machine = Machine::at(place, &self.scene, name, device.id, table(settings)).await;
+        let mut machine = Machine::at(place, &self.scene, name, device.id, server, table(settings)).await;
         machine.join(&device.join.expect("a new box has a join string").string).await.success();
         machine.start();
         machine.becomes(DeviceStatus::Online, &self.api).await;

@@ -1,6 +1,7 @@
-//! A box: its agent, its sshd, and the keys file between them.
+//! A box: its agent, its SSH server, and the keys file between them.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use toml::{Table, Value};
 
 use crate::api::Api;
 use crate::daemon::Daemon;
+use crate::dropbear::Dropbear;
 use crate::namespace::Namespace;
 use crate::program::{Output, Program};
 use crate::scene::Scene;
@@ -19,38 +21,62 @@ use crate::wait::{RETURN, eventually};
 /// A line in the keys file that is not the agent's.
 pub const FOREIGN_LINE: &str = "# this line belongs to the owner of the box";
 
+/// The SSH server of a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// OpenSSH's.
+    Sshd,
+    /// Dropbear.
+    Dropbear,
+    /// The agent's own.
+    Builtin,
+}
+
+impl Server {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Sshd, Self::Dropbear, Self::Builtin];
+}
+
+/// The SSH server of a box, running.
+#[derive(Debug)]
+enum Running {
+    Sshd(Sshd),
+    Dropbear(Dropbear),
+    Builtin,
+}
+
 /// A box, on this machine but with everything of its own.
 #[derive(Debug)]
 pub struct Machine {
     name: String,
     id: DeviceId,
     agent: Daemon,
-    sshd: Sshd,
+    server: Running,
     keys_file: PathBuf,
 }
 
 impl Machine {
     /// Gets a box ready to join, whose configuration has these settings besides the usual ones.
     pub(crate) async fn new(scene: &Arc<Scene>, name: &str, id: DeviceId, settings: Table) -> Self {
-        Self::at(None, scene, name, id, settings).await
+        Self::at(None, scene, name, id, Server::Sshd, settings).await
     }
 
-    /// The same, in another network if one is given.
+    /// The same, in another network if one is given, with one of the SSH servers.
     pub(crate) async fn at(
         place: Option<Arc<Namespace>>,
         scene: &Arc<Scene>,
         name: &str,
         id: DeviceId,
+        server: Server,
         settings: Table,
     ) -> Self {
-        let keys_file = scene.new_dir("home").join("authorized_keys");
+        let (server, keys_file) = Running::start(scene, server, place.as_deref()).await;
         fs::write(&keys_file, format!("{FOREIGN_LINE}\n")).expect("a keys file");
-        let sshd = Sshd::start(scene, &keys_file, place.as_deref()).await;
-        let mut config = configuration(&sshd, &keys_file);
+        let mut config = server.configuration(&keys_file);
         config.extend(settings);
         let mut agent = Daemon::named(scene, name, "postern-agent", &["run"], config);
         place.into_iter().for_each(|place| agent.move_to(place));
-        Self { name: name.into(), id, agent, sshd, keys_file }
+        Self { name: name.into(), id, agent, server, keys_file }
     }
 
     /// Its name.
@@ -65,7 +91,15 @@ impl Machine {
 
     /// Its sshd.
     pub fn sshd(&self) -> &Sshd {
-        &self.sshd
+        match &self.server {
+            Running::Sshd(sshd) => sshd,
+            other @ (Running::Dropbear(_) | Running::Builtin) => panic!("{other:?} is not sshd"),
+        }
+    }
+
+    /// Where its own SSH server listens, beside the agent; the built-in one listens nowhere.
+    pub fn ssh_address(&self) -> Option<SocketAddr> {
+        self.server.address()
     }
 
     /// The file in which its agent keeps visitors' keys.
@@ -126,19 +160,51 @@ impl Machine {
     }
 }
 
-fn configuration(sshd: &Sshd, keys_file: &Path) -> Table {
-    let text = |path: &Path| Value::from(path.to_str().expect("temporary paths are text"));
-    let mut ssh = Table::new();
-    ssh.insert("server".into(), "system".into());
-    ssh.insert("address".into(), sshd.address().to_string().into());
-    ssh.insert("host_keys".into(), text(sshd.host_keys_dir()));
-    let files = Table::from_iter([(own_login(), text(keys_file))]);
-    let keys = Table::from_iter([("style".into(), "openssh".into()), ("files".into(), files.into())]);
-    Table::from_iter([
-        ("default_login".into(), own_login().into()),
-        ("ssh".into(), ssh.into()),
-        ("keys".into(), keys.into()),
-    ])
+impl Running {
+    /// Starts it; and the file in which it looks for the keys of whoever runs the tests.
+    async fn start(scene: &Arc<Scene>, server: Server, place: Option<&Namespace>) -> (Self, PathBuf) {
+        let keys = scene.new_dir("keys");
+        let keys_file = keys.join(own_login());
+        match server {
+            Server::Sshd => (Self::Sshd(Sshd::start(scene, &keys, place).await), keys_file),
+            Server::Dropbear => {
+                let dropbear = Dropbear::start(scene, place).await;
+                let keys_file = dropbear.keys_file().into();
+                (Self::Dropbear(dropbear), keys_file)
+            }
+            Server::Builtin => (Self::Builtin, keys_file),
+        }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Sshd(sshd) => Some(sshd.address()),
+            Self::Dropbear(dropbear) => Some(dropbear.address()),
+            Self::Builtin => None,
+        }
+    }
+
+    fn configuration(&self, keys_file: &Path) -> Table {
+        let text = |path: &Path| Value::from(path.to_str().expect("temporary paths are text"));
+        let mut ssh = Table::new();
+        let mut keys = Table::new();
+        ssh.insert("server".into(), "system".into());
+        ssh.extend(self.address().map(|address| ("address".into(), address.to_string().into())));
+        match self {
+            Self::Sshd(sshd) => _ = ssh.insert("host_keys".into(), text(sshd.host_keys_dir())),
+            Self::Dropbear(_) => _ = keys.insert("style".into(), "dropbear".into()),
+            Self::Builtin => _ = ssh.insert("server".into(), "builtin".into()),
+        }
+        if !matches!(self, Self::Builtin) {
+            let files = Table::from_iter([(own_login(), text(keys_file))]);
+            keys.insert("files".into(), files.into());
+        }
+        Table::from_iter([
+            ("default_login".into(), own_login().into()),
+            ("ssh".into(), ssh.into()),
+            ("keys".into(), keys.into()),
+        ])
+    }
 }
 
 /// Who runs the tests, and so the only user whom an sshd without privileges lets in.
