@@ -257,6 +257,7 @@ fn list(accesses: &[Access], now: DateTime<Utc>) -> String {
 fn status(status: AccessStatus) -> &'static str {
     match status {
         AccessStatus::Pending => "pending",
+        AccessStatus::PendingApproval => "asked for",
         AccessStatus::Active => "active",
         AccessStatus::Expired => "expired",
         AccessStatus::Revoked => "revoked",
@@ -286,6 +287,7 @@ fn describe(access: &Access, now: DateTime<Utc>) -> String {
                 }),
             ),
             ("warning", key.and_then(|key| key.warning.clone())),
+            ("asked by", access.asked_by.clone()),
             ("note", Some(access.note.clone()).filter(|note| !note.is_empty())),
             ("created", Some(full(access.created_at))),
             ("since", Some(full(access.status_since))),

@@ -11,8 +11,8 @@ pub(crate) const REMEMBERED: TimeDelta = TimeDelta::days(7);
 
 /// The document of a box at this time: what lives, then what ended lately, the latest first.
 pub(crate) fn document(rules: &BoxRules, now: DateTime<Utc>, lease: Span) -> Grants {
-    let (mut live, mut ended): (Vec<_>, Vec<_>) =
-        rules.accesses.iter().partition(|access| access.is_live(now));
+    let approved = rules.accesses.iter().filter(|access| !access.awaits_approval());
+    let (mut live, mut ended): (Vec<_>, Vec<_>) = approved.partition(|access| access.is_live(now));
     live.sort_by_key(|access| (access.created_at, access.id));
     ended.retain(|access| access.ends_at() + REMEMBERED > now);
     ended.sort_by_key(|access| std::cmp::Reverse((access.ends_at(), access.id)));
@@ -68,6 +68,8 @@ mod tests {
             revoked_at: revoked.map(at),
             revised_at: at(0),
             revision: 1,
+            asked_by: None,
+            approved_at: None,
         }
     }
 
@@ -96,6 +98,14 @@ mod tests {
         let accesses =
             vec![access(1, 100, Some(90)), access(2, 95, None), access(3, 300, None), access(4, -200, None)];
         assert_eq!(numbers(accesses, 100), ids(&[3, 2, 1]));
+    }
+
+    #[test]
+    fn what_nobody_approved_stands_nowhere() {
+        let asked =
+            |number, revoked| AccessRecord { asked_by: Some("a".into()), ..access(number, 300, revoked) };
+        let approved = AccessRecord { approved_at: Some(at(2)), ..asked(3, None) };
+        assert_eq!(numbers(vec![asked(1, None), asked(2, Some(90)), approved], 100), ids(&[3]));
     }
 
     #[test]

@@ -101,6 +101,7 @@ impl Metrics {
             (&self.devices, "offline", census.devices - census.devices_online),
             (&self.accesses, "active", census.active),
             (&self.accesses, "pending", census.pending),
+            (&self.accesses, "pending_approval", census.pending_approval),
             (&self.accesses, "expired", census.expired),
             (&self.accesses, "revoked", census.revoked),
             (&self.relays, "connected", connected),

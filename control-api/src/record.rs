@@ -89,9 +89,18 @@ pub(crate) struct AccessRecord {
     /// When its rule last changed.
     pub(crate) revised_at: DateTime<Utc>,
     pub(crate) revision: u64,
+    /// Who asked for it from outside the account, if it was not made from within.
+    pub(crate) asked_by: Option<String>,
+    /// When an owner approved what was asked for.
+    pub(crate) approved_at: Option<DateTime<Utc>>,
 }
 
 impl AccessRecord {
+    /// Whether it is no rule, because no owner has approved what somebody outside asked for.
+    pub(crate) fn awaits_approval(&self) -> bool {
+        self.asked_by.is_some() && self.approved_at.is_none()
+    }
+
     /// Whether it may still let somebody in.
     pub(crate) fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.revoked_at.is_none() && now < self.expires_at

@@ -13,6 +13,11 @@ pub(crate) enum Standing {
         /// The names of the relays that enforce it.
         relays: Vec<String>,
     },
+    /// Somebody outside the account asked for it, and no owner has approved.
+    Asked {
+        /// Who.
+        by: String,
+    },
     /// It does not work yet, or not now.
     Pending(Obstacle),
     /// Its time is over.
@@ -22,6 +27,8 @@ pub(crate) enum Standing {
         /// Whether the box is gone altogether.
         with_box: bool,
     },
+    /// An owner denied it to whoever asked for it.
+    Denied,
 }
 
 /// What an access waits for. The first two last until somebody does something; the rest pass by
@@ -63,10 +70,14 @@ impl Standing {
         relays: &[RelayRecord],
         now: DateTime<Utc>,
     ) -> Self {
-        if access.revoked_at.is_some() {
+        if access.revoked_at.is_some() && access.awaits_approval() && device.deleted_at.is_none() {
+            Self::Denied
+        } else if access.revoked_at.is_some() {
             Self::Revoked { with_box: device.deleted_at.is_some() }
         } else if now >= access.expires_at {
             Self::Expired
+        } else if let Some(by) = access.asked_by.clone().filter(|_| access.awaits_approval()) {
+            Self::Asked { by }
         } else if let Some(obstacle) = obstacle(access, device, relays, now) {
             Self::Pending(obstacle)
         } else {
@@ -81,7 +92,8 @@ impl Standing {
             Self::Active { .. } => AccessStatus::Active,
             Self::Pending(_) => AccessStatus::Pending,
             Self::Expired => AccessStatus::Expired,
-            Self::Revoked { .. } => AccessStatus::Revoked,
+            Self::Asked { .. } => AccessStatus::PendingApproval,
+            Self::Revoked { .. } | Self::Denied => AccessStatus::Revoked,
         }
     }
 
@@ -96,9 +108,9 @@ impl Standing {
             Self::Active { .. } | Self::Pending(Obstacle::Offline | Obstacle::NotHeld) => {
                 access.revised_at.max(device_status(device, now).1)
             }
-            Self::Pending(_) => access.revised_at,
+            Self::Pending(_) | Self::Asked { .. } => access.revised_at,
             Self::Expired => access.expires_at,
-            Self::Revoked { .. } => access.revoked_at.unwrap_or(access.revised_at),
+            Self::Revoked { .. } | Self::Denied => access.revoked_at.unwrap_or(access.revised_at),
         }
     }
 
@@ -117,6 +129,8 @@ impl Standing {
                 format!("not yet in force on {}", relays.join(", "))
             }
             Self::Pending(Obstacle::NotHeld) => format!("{name} has not confirmed the rule yet"),
+            Self::Asked { by } => format!("{by} asks for it from outside; an owner of the account decides"),
+            Self::Denied => "it was asked for from outside and denied".to_owned(),
             Self::Expired => "its time is over".to_owned(),
             Self::Revoked { with_box: false } => "it was deleted".to_owned(),
             Self::Revoked { with_box: true } => format!("{name} was deleted"),

@@ -32,7 +32,9 @@ mod tokens;
 mod users;
 mod visits;
 
-pub(crate) use accesses::{AccessFilter, CreateAccessError, Creation, EditAccessError, Edits, Phase};
+pub(crate) use accesses::{
+    AccessFilter, CreateAccessError, Creation, DecideError, EditAccessError, Edits, Phase,
+};
 pub(crate) use accounts::{AddAccountError, CloseError};
 pub(crate) use census::Census;
 pub(crate) use devices::{CreateDeviceError, RenameError};

@@ -3,6 +3,7 @@
 mod accesses;
 mod accounts;
 mod auth;
+mod consent;
 mod devices;
 mod durability;
 mod feed;

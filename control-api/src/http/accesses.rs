@@ -28,6 +28,7 @@ use crate::record::AccessRecord;
 use crate::status::Standing;
 use crate::store::{AccessFilter, Account, CreateAccessError, Creation, EditAccessError, Phase};
 
+mod consent;
 mod request;
 mod view;
 pub(super) mod wait;
@@ -36,7 +37,10 @@ use request::Circumstances;
 use view::view;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, edit, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, edit, delete))
+        .merge(consent::routes())
 }
 
 /// Parameters of a list of accesses.
@@ -210,6 +214,7 @@ async fn look(app: &App, account: &Account, id: AccessId) -> Result<Access, ApiE
 fn phase(status: AccessStatus) -> Phase {
     match status {
         AccessStatus::Pending | AccessStatus::Active => Phase::Live,
+        AccessStatus::PendingApproval => Phase::Asked,
         AccessStatus::Expired => Phase::Expired,
         AccessStatus::Revoked => Phase::Revoked,
     }

@@ -82,6 +82,7 @@ codes! {
     LastOwner = CONFLICT, "last_owner", "The account would have no owner";
     NoRelay = CONFLICT, "no_relay", "No relay has started yet";
     TooManyAccesses = CONFLICT, "too_many_accesses", "The box has too many live accesses";
+    NothingToDecide = CONFLICT, "nothing_to_decide", "The access waits for no decision";
     AccessRevoked = CONFLICT, "access_revoked", "The access was deleted";
     InvalidRole = UNPROCESSABLE_ENTITY, "invalid_role", "This role does not fit";
     InvalidPassword = UNPROCESSABLE_ENTITY, "invalid_password", "This cannot be a password";

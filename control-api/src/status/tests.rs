@@ -64,6 +64,8 @@ fn access() -> AccessRecord {
         revoked_at: None,
         revised_at: at(20),
         revision: 5,
+        asked_by: None,
+        approved_at: None,
     }
 }
 

@@ -12,8 +12,10 @@ use super::{Account, Paging, Query, StoreError, Tx, row};
 use crate::once::Once;
 use crate::record::{AccessRecord, DeviceRecord, PRESENCE_LEASE};
 
+mod consent;
 mod rows;
 
+pub(crate) use consent::DecideError;
 pub(super) use rows::{access, access_columns};
 
 /// Which accesses to list.
@@ -30,6 +32,8 @@ pub(crate) struct AccessFilter {
 pub(crate) enum Phase {
     /// Neither expired nor revoked.
     Live,
+    /// The same, but nobody has approved what somebody outside asked for.
+    Asked,
     /// Its time is over.
     Expired,
     /// It was deleted before its time was over.
@@ -229,7 +233,7 @@ impl Account {
         Ok(found.filter(|found| self.covers(found.device)))
     }
 
-    /// How many accesses of a box live; nothing if there is no such box.
+    /// How many accesses of a box live, without those that nobody has approved; nothing if there is no such box.
     async fn live_accesses(
         &self,
         tx: &mut Tx,
@@ -237,7 +241,7 @@ impl Account {
         now: DateTime<Utc>,
     ) -> Result<Option<usize>, StoreError> {
         let select = "SELECT (SELECT COUNT(*) FROM accesses WHERE device = d.id AND revoked_at IS NULL
-                      AND expires_at > $3) FROM devices d
+                      AND expires_at > $3 AND (asked_by IS NULL OR approved_at IS NOT NULL)) FROM devices d
                       WHERE d.account = $1 AND d.id = $2 AND d.deleted_at IS NULL";
         let query = sqlx::query_scalar::<_, i64>(select)
             .bind(self.id.as_str())
@@ -273,6 +277,11 @@ impl AccessFilter {
             }
             Some(Phase::Live) => {
                 query.push(" AND a.revoked_at IS NULL AND a.expires_at > ").push_bind(row::millis(now));
+                query.push(" AND (a.asked_by IS NULL OR a.approved_at IS NOT NULL)");
+            }
+            Some(Phase::Asked) => {
+                query.push(" AND a.revoked_at IS NULL AND a.expires_at > ").push_bind(row::millis(now));
+                query.push(" AND a.asked_by IS NOT NULL AND a.approved_at IS NULL");
             }
         }
     }

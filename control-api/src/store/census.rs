@@ -14,6 +14,7 @@ pub(crate) struct Census {
     /// By the status that the API would give them; a test holds the two together.
     pub(crate) active: i64,
     pub(crate) pending: i64,
+    pub(crate) pending_approval: i64,
     pub(crate) expired: i64,
     pub(crate) revoked: i64,
     /// Each relay's name, whether it is connected, and how many boxes have changed since the revision
@@ -45,6 +46,7 @@ impl Store {
         let select = "SELECT status, COUNT(*) AS total FROM (SELECT CASE
                           WHEN a.revoked_at IS NOT NULL THEN 'revoked'
                           WHEN a.expires_at <= $2 THEN 'expired'
+                          WHEN a.asked_by IS NOT NULL AND a.approved_at IS NULL THEN 'pending_approval'
                           WHEN d.paused = 0 AND a.revision <= $3 AND EXISTS (
                               SELECT 1 FROM presence p JOIN relays r ON r.id = p.relay WHERE p.device = d.id
                               AND p.online = 1 AND r.last_seen > $1 AND p.holding >= a.revision) THEN 'active'
@@ -57,6 +59,7 @@ impl Store {
             match found.try_get("status")? {
                 "revoked" => census.revoked = total,
                 "expired" => census.expired = total,
+                "pending_approval" => census.pending_approval = total,
                 "active" => census.active = total,
                 _ => census.pending = total,
             }

@@ -26,11 +26,14 @@ async fn what_is_counted_is_what_the_api_says() {
     api.delete(&format!("/v1/accesses/{revoked}")).await;
     api.access("offline").await;
     api.access("box42").await;
+    let asked = json!({ "device": "box42", "exposed_port": 443 });
+    assert_eq!(api.post("/v1/accounts/default/accesses", asked).await.status, 201);
     let census = api.app.store.census(api.clock.now()).await.unwrap();
     assert_eq!((census.devices, census.devices_online), (2, 1));
     for (status, counted) in [
         ("active", census.active),
         ("pending", census.pending),
+        ("pending_approval", census.pending_approval),
         ("expired", census.expired),
         ("revoked", census.revoked),
     ] {
@@ -38,6 +41,7 @@ async fn what_is_counted_is_what_the_api_says() {
         assert_eq!(listed as i64, counted, "{status}");
     }
     assert_eq!([census.active, census.pending, census.expired, census.revoked], [1, 2, 1, 1]);
+    assert_eq!(census.pending_approval, 1);
     let text = api.raw("GET", "/metrics", None, &[]).await.text;
     for line in [
         "postern_api_devices{state=\"online\"} 1",

@@ -53,7 +53,7 @@ async fn every_route_is_documented_and_has_the_guard_that_the_list_says() {
             ["relay"] => "relay",
             _ => panic!("{method} {path}: {past:?}"),
         };
-        writeln!(list, "{method:<7}{path:<36}{guard}").unwrap();
+        writeln!(list, "{method:<7}{path:<44} {guard}").unwrap();
         let security = operation["security"].to_string();
         let documented = match guard {
             "open" => "[]".to_owned(),

@@ -125,6 +125,12 @@ pub struct Access {
     pub status_reason: String,
     /// The rising revision of its rule.
     pub revision: u64,
+    /// Who asked for it from outside the account, if it was not made from within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
+    /// When an owner approved what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_at: Option<DateTime<Utc>>,
     /// Everything needed to connect; absent while no relay is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,
@@ -137,6 +143,8 @@ pub struct Access {
 pub enum AccessStatus {
     /// The box is offline, or the rule is not yet in force on every connected relay.
     Pending,
+    /// Somebody outside the account asks for it, and an owner has to decide; until then it is no rule.
+    PendingApproval,
     /// It works.
     Active,
     /// Its time is over.

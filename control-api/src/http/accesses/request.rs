@@ -67,6 +67,8 @@ pub(super) fn access(request: CreateAccess, at: &Circumstances<'_>) -> Result<Ac
         revoked_at: None,
         revised_at: at.now,
         revision: 0,
+        asked_by: None,
+        approved_at: None,
     })
 }
 

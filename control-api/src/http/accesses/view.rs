@@ -36,7 +36,11 @@ pub(super) fn view(
         status_since: standing.since(access, device, now),
         status_reason: standing.reason(device),
         revision: access.revision,
-        connection: gate(device, relays, now).and_then(|gate| connection(access, device, gate)),
+        asked_by: access.asked_by.clone(),
+        approved_at: access.approved_at,
+        connection: gate(device, relays, now)
+            .filter(|_| !access.awaits_approval())
+            .and_then(|gate| connection(access, device, gate)),
     }
 }
 

@@ -12,7 +12,8 @@ macro_rules! access_columns {
         "a.id AS a_id, a.device AS a_device, a.port AS a_port, a.allowed AS a_allowed, a.key AS a_key,
          a.key_comment AS a_key_comment, a.login AS a_login, a.note AS a_note,
          a.created_at AS a_created_at, a.expires_at AS a_expires_at, a.revoked_at AS a_revoked_at,
-         a.revised_at AS a_revised_at, a.revision AS a_revision"
+         a.revised_at AS a_revised_at, a.revision AS a_revision, a.asked_by AS a_asked_by,
+         a.approved_at AS a_approved_at"
     };
 }
 pub(in crate::store) use access_columns;
@@ -22,8 +23,8 @@ impl Account {
     pub(super) async fn insert_access(&self, tx: &mut Tx, access: &AccessRecord) -> Result<(), StoreError> {
         let insert =
             "INSERT INTO accesses (id, account, device, port, allowed, key, key_comment, login, note,
-                      created_at, expires_at, revised_at, revision)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+                      created_at, expires_at, revised_at, revision, asked_by)
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
         sqlx::query(insert)
             .bind(access.id.as_str())
             .bind(self.id.as_str())
@@ -38,6 +39,7 @@ impl Account {
             .bind(row::millis(access.expires_at))
             .bind(row::millis(access.revised_at))
             .bind(row::signed(access.revision))
+            .bind(access.asked_by.as_deref())
             .execute(tx.db())
             .await?;
         Ok(())
@@ -46,7 +48,7 @@ impl Account {
     /// Writes down what may change in an access.
     pub(super) async fn update_access(&self, tx: &mut Tx, access: &AccessRecord) -> Result<(), StoreError> {
         let update = "UPDATE accesses SET allowed = $3, key = $4, key_comment = $5, login = $6, note = $7,
-                      expires_at = $8, revoked_at = $9, revised_at = $10, revision = $11
+                      expires_at = $8, revoked_at = $9, revised_at = $10, revision = $11, approved_at = $12
                       WHERE account = $1 AND id = $2";
         sqlx::query(update)
             .bind(self.id.as_str())
@@ -60,6 +62,7 @@ impl Account {
             .bind(access.revoked_at.map(row::millis))
             .bind(row::millis(access.revised_at))
             .bind(row::signed(access.revision))
+            .bind(access.approved_at.map(row::millis))
             .execute(tx.db())
             .await?;
         Ok(())
@@ -83,6 +86,8 @@ pub(in crate::store) fn access(found: &Row) -> Result<AccessRecord, StoreError> 
         revoked_at: row::maybe_time(found, "a_revoked_at")?,
         revised_at: row::time(found, "a_revised_at")?,
         revision: row::count(found, "a_revision")?,
+        asked_by: found.try_get("a_asked_by")?,
+        approved_at: row::maybe_time(found, "a_approved_at")?,
     })
 }
 

@@ -94,6 +94,11 @@ pub(in crate::tests) struct FeedReader {
 }
 
 impl FeedReader {
+    /// What the API's signatures are checked with.
+    pub(in crate::tests) fn verifier(&self) -> &GrantVerifier {
+        &self.verifier
+    }
+
     /// The next line; nothing when the feed has ended.
     pub(in crate::tests) async fn line(&mut self) -> Option<FeedLine> {
         loop {
