@@ -1,0 +1,55 @@
+//! rathole: one TCP port forwarded, over Noise.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use postern_tests::Scene;
+
+use super::{Route, answers, is_installed, run, skip};
+
+/// rathole with Noise between its ends.
+pub(crate) async fn noise(scene: &Arc<Scene>, service: SocketAddr) -> Option<Route> {
+    let transport = "[ROLE.transport]\ntype = \"noise\"\n[ROLE.transport.noise]\npattern = \"Noise_NN_25519_ChaChaPoly_BLAKE2s\"\n";
+    start(scene, "rathole (noise)", service, transport).await
+}
+
+/// rathole without encryption.
+pub(crate) async fn plain(scene: &Arc<Scene>, service: SocketAddr) -> Option<Route> {
+    start(scene, "rathole (plain)", service, "").await
+}
+
+async fn start(
+    scene: &Arc<Scene>,
+    name: &'static str,
+    service: SocketAddr,
+    transport: &str,
+) -> Option<Route> {
+    if !is_installed("rathole") {
+        skip(name, "cargo install rathole");
+        return None;
+    }
+    let (control, public) = (scene.free_address(), scene.free_address());
+    let dir = scene.new_dir("rathole");
+    let write = |role: &str, text: String| {
+        let path = dir.join(format!("{role}.toml"));
+        std::fs::write(&path, text + &transport.replace("ROLE", role)).expect("a configuration");
+        path.to_str().expect("temporary paths are text").to_owned()
+    };
+    let server = write(
+        "server",
+        format!(
+            "[server]\nbind_addr = \"{control}\"\ndefault_token = \"benchmark\"\n[server.services.s]\nbind_addr = \"{public}\"\n"
+        ),
+    );
+    let client = write(
+        "client",
+        format!(
+            "[client]\nremote_addr = \"{control}\"\ndefault_token = \"benchmark\"\n[client.services.s]\nlocal_addr = \"{service}\"\n"
+        ),
+    );
+    let server = run(scene, &format!("{name}-server"), "rathole", &["--server", &server]);
+    let client = run(scene, &format!("{name}-client"), "rathole", &["--client", &client]);
+    answers(public).await;
+    let (relay, agent) = (vec![server.pid()], vec![client.pid()]);
+    Some(Route { name, address: public, relay, agent, _keep: vec![Box::new(server), Box::new(client)] })
+}
