@@ -120,7 +120,7 @@ async fn begin(
     parts.start("the control API", |stop| bound.run(stop));
     let api = client(&config, dir, addresses).await?;
     let bound =
-        postern_relay::bind(relay_config(dir, addresses, relay.token)).await.context("starting the relay")?;
+        postern_relay::bind(relay_config(dir, addresses, relay.token)).context("starting the relay")?;
     parts.start("the relay", |stop| bound.run(stop));
     if !with_demo {
         return Ok(setup);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -67,6 +68,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let _claim = state.claim()?;
     let control = Control::bind(&state)?;
     let pause = Arc::new(Pause::load(&state));
+    tell_service_manager(NotifyState::Ready);
     tokio::pin!(shutdown);
     loop {
         let agent = Member::load(&state)?
@@ -79,10 +81,20 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
             () = desk.joined.notified() => true,
             () = &mut shutdown => false,
         };
+        if !joined {
+            tell_service_manager(NotifyState::Stopping);
+        }
         end(agent, life).await;
         if !joined {
             return Ok(());
         }
+    }
+}
+
+/// Tells whoever started this program how it is, if they asked to be told (sd_notify(3)).
+pub(crate) fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "the service manager was not told");
     }
 }
 

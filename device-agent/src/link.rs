@@ -25,6 +25,9 @@ const HELD: Duration = Duration::from_secs(10);
 /// The longest window over which a stopping relay may spread its boxes' return.
 const LONGEST_WINDOW: Duration = Duration::from_secs(600);
 
+/// The longest wait before going from a stopping relay to another.
+const ELSEWHERE: Duration = Duration::from_secs(2);
+
 /// Two copies of one box would take the tunnel from each other for ever; each waits at least this.
 const DISPLACED: Duration = Duration::from_secs(60);
 
@@ -78,12 +81,18 @@ pub(crate) enum Parted {
 /// Keeps a tunnel up until the agent stops.
 pub(crate) async fn stay(agent: &Arc<Agent>) {
     let mut backoff = Backoff::default();
+    let mut leaving = None;
     loop {
-        let parted = try_each(agent).await;
+        let (relay, parted) = try_each(agent, leaving.take()).await;
         if matches!(parted, Parted::Stopping) {
             return;
         }
-        let wait = wait_after(&parted, &mut backoff, rand::random());
+        let mut wait = wait_after(&parted, &mut backoff, rand::random());
+        if matches!(parted, Parted::Dismissed(Goodbye::Draining { .. })) && agent.member().relays.len() > 1 {
+            // The others are not restarting.
+            wait = wait.min(share(ELSEWHERE, rand::random()));
+            leaving = relay;
+        }
         note(agent, &parted, wait);
         tokio::select! {
             () = sleep(wait) => {}
@@ -106,17 +115,19 @@ async fn another_outlook(agent: &Agent) {
     }
 }
 
-/// Holds a tunnel to the first relay that answers.
-async fn try_each(agent: &Arc<Agent>) -> Parted {
+/// Holds a tunnel to the first relay that answers, trying one that is being left last.
+async fn try_each(agent: &Arc<Agent>, leaving: Option<String>) -> (Option<String>, Parted) {
     let mut parted = Parted::Unreachable(anyhow::anyhow!("the membership names no relay"));
-    for relay in agent.member().relays {
+    let mut relays = agent.member().relays;
+    relays.sort_by_key(|relay| Some(relay) == leaving.as_ref());
+    for relay in relays {
         parted = tunnel::hold(agent, &relay).await;
         if !matches!(parted, Parted::Unreachable(_)) {
-            break;
+            return (Some(relay), parted);
         }
         tracing::debug!(relay, parted = parted.to_string(), "not this relay");
     }
-    parted
+    (None, parted)
 }
 
 /// How long to wait before dialling again.

@@ -36,7 +36,7 @@ pub(crate) struct Agents {
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) relay: postern_protocol::id::RelayId,
-    /// When it falls, boxes are told to come back later.
+    /// When it falls, boxes are told to come back later, as soon as their visits are over.
     pub(crate) closing: CancellationToken,
     handshakes: Room,
     joins: Mutex<Pace>,

@@ -5,7 +5,7 @@
 //! ids of its former life, and answers them with a stateless reset (RFC 9000, section 10.3): boxes
 //! are back within seconds.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +19,8 @@ use quinn::{
 use ring::hmac;
 use rustls::RootCertStore;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::identity::{Enrolment, Keys};
-
-/// Room for the packets of thousands of boxes that return at once.
-const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// A box opens one stream, for control.
 const STREAMS_OF_A_BOX: VarInt = VarInt::from_u32(1);
@@ -36,9 +32,8 @@ const WAITING_HANDSHAKES: usize = 4096;
 const WAITING_BYTES: u64 = 16 * 1024;
 const WAITING_BYTES_TOTAL: u64 = 8 * 1024 * 1024;
 
-/// Opens the endpoint. It answers nobody before it is given an identity: see [`identify`].
-pub(crate) fn bind(address: SocketAddr, seed: &[u8; 32]) -> anyhow::Result<Endpoint> {
-    let socket = bind_socket(address).with_context(|| format!("agents = \"{address}\""))?;
+/// Opens the endpoint on a socket. It answers nobody before it is given an identity: see [`identify`].
+pub(crate) fn open(socket: UdpSocket, seed: &[u8; 32]) -> anyhow::Result<Endpoint> {
     let derived = |purpose: &[u8]| {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), purpose);
         hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())
@@ -84,34 +79,6 @@ fn server_config(keys: &Keys, enrolment: &Enrolment) -> anyhow::Result<ServerCon
         .incoming_buffer_size(WAITING_BYTES)
         .incoming_buffer_size_total(WAITING_BYTES_TOTAL);
     Ok(config)
-}
-
-fn bind_socket(address: SocketAddr) -> anyhow::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    enlarge_buffers(&SockRef::from(&socket));
-    Ok(socket.into())
-}
-
-fn enlarge_buffers(socket: &SockRef<'_>) {
-    // The kernel doubles what it grants and does not say when it grants less.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-    for (granted, name) in
-        [(socket.recv_buffer_size(), "net.core.rmem_max"), (socket.send_buffer_size(), "net.core.wmem_max")]
-    {
-        let granted = granted.unwrap_or_default();
-        if granted < SOCKET_BUFFER {
-            tracing::warn!(
-                "the UDP buffer has {granted} bytes of the {SOCKET_BUFFER} asked for, so packets may be lost \
-                 when many boxes return at once: sysctl -w {name}={SOCKET_BUFFER}"
-            );
-        }
-    }
 }
 
 /// Random bytes at the front of a connection id, enough that none is ever used twice.
@@ -171,13 +138,5 @@ mod tests {
         assert!(ids(2).validate(&id).is_err());
         assert!(ids(1).validate(&ConnectionId::new(&[0; NONCE + PROOF])).is_err());
         assert!(ids(1).validate(&ConnectionId::new(&[0; 4])).is_err());
-    }
-
-    #[tokio::test]
-    async fn an_endpoint_binds_any_free_port_of_either_family() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let endpoint = bind(address.parse().unwrap(), &[1; 32]).unwrap();
-            assert_ne!(endpoint.local_addr().unwrap().port(), 0);
-        }
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use postern_protocol::Refusal;
 use russh::keys::PrivateKey;
 use russh::server::{self, ChannelOpenHandle, Msg};
-use russh::{ChannelOpenFailure, ChannelWriteHalf, SshId};
+use russh::{ChannelOpenFailure, ChannelWriteHalf, Disconnect, SshId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -115,9 +115,10 @@ impl Gate {
         let Ok(_cut) = Cut::of(&stream) else { return };
         self.metrics.gate_connections.inc();
         let proved = CancellationToken::new();
-        let handler = Handler::new(self.clone(), visitor, proved.clone());
+        let visits = TaskTracker::new();
+        let handler = Handler::new(self.clone(), visitor, proved.clone(), visits.clone());
         let span = tracing::info_span!("gate", %visitor);
-        if let Err(error) = self.converse(stream, handler, proved, login).instrument(span).await {
+        if let Err(error) = self.converse(stream, handler, (proved, visits), login).instrument(span).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "the connection broke");
         }
         self.metrics.gate_connections.dec();
@@ -127,7 +128,7 @@ impl Gate {
         &self,
         stream: TcpStream,
         handler: Handler,
-        proved: CancellationToken,
+        (proved, visits): (CancellationToken, TaskTracker),
         login: crate::admission::Place,
     ) -> Result<(), russh::Error> {
         let deadline = Instant::now() + self.login_grace;
@@ -136,16 +137,27 @@ impl Gate {
         tokio::select! {
             ended = &mut running => return ended,
             () = proved.cancelled() => drop(login),
-            () = self.reception.closing.cancelled() => return Ok(()),
+            () = self.reception.leaving.cancelled() => return Ok(()),
             () = tokio::time::sleep_until(deadline.into()) => return Err(russh::Error::ConnectionTimeout),
         }
         tokio::select! {
             ended = &mut running => ended,
-            () = self.reception.closing.cancelled() => {
-                // The visits say goodbye on their channels; then the connection has nothing left to do.
-                timeout(FAREWELL, running).await.unwrap_or(Ok(()))
+            () = self.leave(&visits) => {
+                // The visits have said goodbye on their channels; the connection has nothing left to do.
+                let handle = running.handle();
+                let why = Refusal::ShuttingDown.to_string();
+                let goodbye = handle.disconnect(Disconnect::ByApplication, why, String::new());
+                let farewell = async { tokio::join!(goodbye, running).1 };
+                timeout(FAREWELL, farewell).await.unwrap_or(Ok(()))
             }
         }
+    }
+
+    /// Returns once the relay stops and the visits of a connection are over.
+    async fn leave(&self, visits: &TaskTracker) {
+        self.reception.leaving.cancelled().await;
+        visits.close();
+        visits.wait().await;
     }
 }
 

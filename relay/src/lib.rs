@@ -14,6 +14,7 @@ use chrono::Utc;
 use postern_protocol::api::{Gate as GateAddress, RelayHello};
 use postern_protocol::connection::valid_host;
 use quinn::Endpoint;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,7 @@ mod registry;
 mod report;
 mod rulebook;
 mod session;
+mod sockets;
 mod splice;
 
 pub use config::{Config, Limits};
@@ -50,6 +52,7 @@ use metrics::Metrics;
 use registry::Registry;
 use rulebook::Rulebook;
 use session::Reception;
+use sockets::Inherited;
 
 /// Tells other programs on this machine where the relay listens.
 const LISTENING: &str = "listening.json";
@@ -71,17 +74,16 @@ pub struct Bound {
 }
 
 /// Opens the state directory, making what is missing, and takes the addresses.
-pub async fn bind(config: Config) -> anyhow::Result<Bound> {
+pub fn bind(config: Config) -> anyhow::Result<Bound> {
     let state = || format!("state_dir = \"{}\"", config.state_dir.display());
     files::create_directory(&config.state_dir).with_context(state)?;
     let keys = Keys::load(&config.state_dir)?;
     let api = Api::new(&config)?;
-    let gate = TcpListener::bind(config.gate).await.with_context(|| format!("gate = \"{}\"", config.gate))?;
-    let agents = endpoint::bind(config.agents, &keys.quic)?;
-    let admin = match config.admin {
-        Some(at) => Some(TcpListener::bind(at).await.with_context(|| format!("admin = \"{at}\""))?),
-        None => None,
-    };
+    let mut sockets = Inherited::take();
+    let gate = sockets.listen("gate", config.gate)?;
+    let agents = endpoint::open(sockets.datagrams("agents", config.agents)?, &keys.quic)?;
+    let admin = config.admin.map(|at| sockets.listen("admin", at)).transpose()?;
+    sockets.report_rest();
     let hello = hello(&config, &keys, gate.local_addr()?, agents.local_addr()?)?;
     let registrar = Arc::new(Registrar { api, hello, path: config.state_dir.join("enrolment.json") });
     Ok(Bound { config, keys, gate, agents, admin, registrar })
@@ -131,7 +133,9 @@ impl Bound {
         let listening = self.announce()?;
         let life = self.begin(enrolment, greeted)?;
         tracing::info!("serving");
+        tell_service_manager(NotifyState::Ready);
         shutdown.await;
+        tell_service_manager(NotifyState::Stopping);
         life.end().await;
         let _ = files::remove(&listening);
         Ok(())
@@ -161,6 +165,7 @@ impl Bound {
             rulebook: rulebook.clone(),
             registry: registry.clone(),
             audit: audit.clone(),
+            leaving: life.stop.clone(),
             closing: life.visits.clone(),
         };
         let told = (registrar.hello.gate.host.clone(), registrar.hello.gate.port);
@@ -170,7 +175,7 @@ impl Bound {
             (rulebook.clone(), registry.clone()),
             metrics.clone(),
             relay,
-            life.boxes.clone(),
+            life.stop.clone(),
             &config.limits,
         );
         let feed = Feed {
@@ -223,13 +228,20 @@ async fn renew(
     }
 }
 
-/// A running relay, and the order in which it ends: doors, visits, boxes, then what records them.
+/// Tells whoever started this program how it is, if they asked to be told (sd_notify(3)).
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+/// A running relay, and the order in which it ends: doors and boxes without visits at once, then visits
+/// and the boxes that had them, then what records them.
 struct Life {
     endpoint: Endpoint,
     drain: Duration,
     stop: CancellationToken,
     visits: CancellationToken,
-    boxes: CancellationToken,
     last: CancellationToken,
     door: TaskTracker,
     tunnels: TaskTracker,
@@ -243,7 +255,6 @@ impl Life {
             drain,
             stop: CancellationToken::new(),
             visits: CancellationToken::new(),
-            boxes: CancellationToken::new(),
             last: CancellationToken::new(),
             door: TaskTracker::new(),
             tunnels: TaskTracker::new(),
@@ -258,8 +269,7 @@ impl Life {
         let _ = timeout(self.drain, self.door.wait()).await;
         self.visits.cancel();
         let _ = timeout(LAST_WORDS, self.door.wait()).await;
-        // Boxes keep their tunnels for as long as visits go on.
-        self.boxes.cancel();
+        // Each box was told to go when its last visit was over.
         self.tunnels.close();
         let _ = timeout(LAST_WORDS, self.tunnels.wait()).await;
         self.endpoint.close(quinn::VarInt::from_u32(0), b"the relay stops");

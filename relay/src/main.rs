@@ -53,7 +53,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    bind(config).await?.run(shutdown).await
+    bind(config)?.run(shutdown).await
 }
 
 fn log_to_stderr() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use postern_protocol::api::Presence;
 use postern_protocol::id::DeviceId;
 use postern_protocol::wire::{BoxFacts, Errand, Open, Opening, frame, io};
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -62,8 +62,7 @@ pub(crate) struct Guest {
     since: DateTime<Utc>,
     facts: Mutex<BoxFacts>,
     holding: AtomicU64,
-    visits: AtomicUsize,
-    visited: Notify,
+    visits: watch::Sender<usize>,
 }
 
 /// A box's place in the registry; leaving needs the very ticket that one entered with.
@@ -87,8 +86,7 @@ impl Registry {
             since: Utc::now(),
             facts: Mutex::new(facts),
             holding: AtomicU64::new(0),
-            visits: AtomicUsize::new(0),
-            visited: Notify::new(),
+            visits: watch::Sender::default(),
         });
         let mut house = self.house();
         if let Some(older) = house.guests.insert(device, guest.clone()) {
@@ -101,8 +99,6 @@ impl Registry {
 
     /// Opens a stream to the box that a permit names, and asks the box for its own yes.
     pub(crate) async fn open(&self, permit: &Permit, call: &Call) -> Result<Tunnel, Refusal> {
-        let guest = self.house().guests.get(&permit.device()).cloned().ok_or(Refusal::BoxOffline)?;
-        let place = guest.clone().take_place(self.shared.visits_per_box).ok_or(Refusal::TooMany)?;
         let errand = Errand::Visit(Open {
             visit: call.id,
             access: permit.access(),
@@ -111,10 +107,24 @@ impl Registry {
             door: call.door(),
             revision: self.shared.rulebook.revision_of(permit.device()),
         });
-        match timeout(ANSWER_PATIENCE, ask(&guest.connection, &errand, Arc::new(place))).await {
-            Ok(Ok(tunnel)) => Ok(tunnel),
-            Ok(Err(refusal)) => Err(refusal),
-            Err(_) => Err(Refusal::BoxSilent),
+        let answer = timeout(ANSWER_PATIENCE, self.ask_newest(permit.device(), &errand)).await;
+        answer.unwrap_or(Err(Refusal::BoxSilent))
+    }
+
+    /// Asks a box by its newest tunnel. One that gives way to a newer one meanwhile was dead, and nothing
+    /// that it may have brought to the box has begun.
+    async fn ask_newest(&self, device: DeviceId, errand: &Errand) -> Result<Tunnel, Refusal> {
+        loop {
+            let guest = self.house().guests.get(&device).cloned().ok_or(Refusal::BoxOffline)?;
+            let place = guest.clone().take_place(self.shared.visits_per_box).ok_or(Refusal::TooMany)?;
+            let answer = tokio::select! {
+                answer = ask(&guest.connection, errand, Arc::new(place)) => answer,
+                () = guest.displaced.cancelled() => continue,
+            };
+            match answer {
+                Err(Refusal::TunnelLost | Refusal::BoxOffline) if guest.displaced.is_cancelled() => {}
+                answer => return answer,
+            }
         }
     }
 
@@ -202,17 +212,25 @@ impl Guest {
 
     /// Waits until a visit is opened.
     pub(crate) async fn visited(&self) {
-        self.visited.notified().await;
+        // The sender is here, so waiting cannot fail.
+        let mut visits = self.visits.subscribe();
+        let _somebody = visits.wait_for(|visits| *visits > 0).await;
+    }
+
+    /// Waits until no visit is open.
+    pub(crate) async fn empty(&self) {
+        let mut visits = self.visits.subscribe();
+        let _nobody = visits.wait_for(|visits| *visits == 0).await;
     }
 
     /// Whether there is something to lose.
     pub(crate) fn has_visits(&self) -> bool {
-        self.visits.load(Relaxed) > 0
+        *self.visits.borrow() > 0
     }
 
     fn take_place(self: Arc<Self>, most: usize) -> Option<VisitPlace> {
-        let taken = self.visits.fetch_add(1, Relaxed);
-        self.visited.notify_one();
+        let mut taken = 0;
+        self.visits.send_modify(|visits| taken = std::mem::replace(visits, *visits + 1));
         let place = VisitPlace(self);
         (taken < most).then_some(place)
     }
@@ -223,7 +241,7 @@ struct VisitPlace(Arc<Guest>);
 
 impl Drop for VisitPlace {
     fn drop(&mut self) {
-        self.0.visits.fetch_sub(1, Relaxed);
+        self.0.visits.send_modify(|visits| *visits -= 1);
     }
 }
 

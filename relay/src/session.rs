@@ -28,6 +28,8 @@ pub(crate) struct Reception {
     pub(crate) registry: Registry,
     /// Who remembers.
     pub(crate) audit: Audit,
+    /// When it falls, nobody new comes in.
+    pub(crate) leaving: CancellationToken,
     /// When it falls, visits end.
     pub(crate) closing: CancellationToken,
 }
@@ -82,6 +84,9 @@ impl Reception {
     ) -> Result<(), Refusal> {
         let mut rules = self.rulebook.reading();
         let permit = rules.decide(call, Utc::now())?;
+        if self.leaving.is_cancelled() {
+            return Err(Refusal::ShuttingDown);
+        }
         tokio::select! {
             ended = self.serve(call, &permit, visitor, record) => ended,
             denial = withdrawn(rules, call, permit.until()) => Err(denial.into()),

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod connect;
 mod deny;
+mod drain;
 mod faults;
 mod forward;
 mod hostile;

@@ -135,6 +135,19 @@ async fn a_newer_tunnel_takes_the_place_of_one_that_nobody_ended() {
 }
 
 #[tokio::test]
+async fn who_knocks_at_a_dead_tunnel_comes_in_by_the_newer_one() {
+    let (stack, mut box42) = stack_with_a_box().await;
+    let ssh = stack.ssh(&stack.allow(&box42).await);
+    box42.kill();
+    let knocking = tokio::spawn(async move { ssh.run("echo in").await });
+    // The relay asks the box, which it has no reason to think dead.
+    let there = async || (stack.relay.metric("gate_connections").await > 0.0).then_some(());
+    eventually("the visitor is at the gate", SOON, there).await;
+    box42.start();
+    assert_eq!(knocking.await.expect("a login").success(), "in\n");
+}
+
+#[tokio::test]
 async fn a_key_whose_time_ended_while_the_agent_was_dead_is_swept_when_it_starts() {
     let (stack, mut box42) = stack_with_a_box().await;
     let access = stack.allow(&box42).await;

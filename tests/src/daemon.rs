@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -21,6 +22,7 @@ pub(crate) struct Daemon {
     config: Table,
     process: Option<Program>,
     place: Option<Arc<Namespace>>,
+    variables: Vec<(String, PathBuf)>,
     scene: Arc<Scene>,
 }
 
@@ -47,7 +49,17 @@ impl Daemon {
         config
             .insert("state_dir".into(), dir.join("state").to_str().expect("temporary paths are text").into());
         let (name, scene) = (name.into(), scene.clone());
-        let daemon = Self { name, binary, arguments, dir, config, process: None, place: None, scene };
+        let daemon = Self {
+            name,
+            binary,
+            arguments,
+            dir,
+            config,
+            process: None,
+            place: None,
+            variables: Vec::new(),
+            scene,
+        };
         daemon.write_config();
         daemon
     }
@@ -55,6 +67,21 @@ impl Daemon {
     /// Puts it into another network, from the next start.
     pub(crate) fn move_to(&mut self, place: Arc<Namespace>) {
         self.place = Some(place);
+    }
+
+    /// Sets a variable of its environment, from the next start.
+    pub(crate) fn set_variable(&mut self, name: &str, value: &Path) {
+        self.variables.push((name.into(), value.into()));
+    }
+
+    /// Starts it behind another command, and does not wait.
+    pub(crate) fn spawn_through(&mut self, mut command: Command) {
+        command
+            .arg(program::binary(self.binary))
+            .arg("--config")
+            .arg(self.config_path())
+            .args(self.arguments);
+        self.process = Some(Program::start(&self.scene, &self.name, command));
     }
 
     /// Its directory, which holds its state and its configuration.
@@ -86,6 +113,7 @@ impl Daemon {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let mut command = program::command_in(self.place.as_deref(), self.binary);
         command.arg("--config").arg(self.config_path()).args(self.arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.process = Some(Program::start(&self.scene, &self.name, command));
     }
 

@@ -132,6 +132,11 @@ impl Machine {
         self.agent.set(key, value);
     }
 
+    /// Sets a variable of its agent's environment, from the next start.
+    pub fn set_variable(&mut self, name: &str, value: &Path) {
+        self.agent.set_variable(name, value);
+    }
+
     /// Starts its agent, which dials out by itself.
     pub fn start(&mut self) {
         self.agent.spawn();

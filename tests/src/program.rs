@@ -48,6 +48,14 @@ pub fn command_in(place: Option<&Namespace>, name: &str) -> Command {
     command
 }
 
+/// A shell that prepares the start of another program, which stands behind it, with this as its input.
+pub fn in_shell(script: &str, input: std::os::fd::OwnedFd) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "sh", "-c", script, "sh"]);
+    command.stdin(Stdio::from(input)).process_group(0);
+    command
+}
+
 /// A program that runs until it is told otherwise. Its output goes to the scene's log of its name.
 #[derive(Debug)]
 pub struct Program {

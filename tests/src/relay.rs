@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::Table;
 
-use crate::api::ApiProcess;
+use crate::api::{ApiProcess, http_client};
 use crate::daemon::Daemon;
 use crate::program::Program;
 use crate::scene::Scene;
@@ -56,6 +56,15 @@ impl Relay {
         self.listening
     }
 
+    /// What it counts under a name, all labels together.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.listening.admin);
+        let answer = http_client().get(url).send().await.expect("the relay counts");
+        let text = answer.text().await.expect("a text");
+        let lines = text.lines().filter(|line| line.starts_with(&format!("postern_relay_{name}")));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     /// The file with what it proves itself with to the API.
     pub fn token_file(&self) -> &Path {
         &self.token_file
@@ -80,6 +89,16 @@ impl Relay {
     pub async fn restart(&mut self) {
         let listening: Listening = self.daemon.start().await;
         assert_eq!(listening, self.listening, "a restarted relay is found where it was");
+    }
+
+    /// Sets a variable of its environment, from the next start.
+    pub fn set_variable(&mut self, name: &str, value: &Path) {
+        self.daemon.set_variable(name, value);
+    }
+
+    /// Starts it behind another command, and does not wait.
+    pub fn run_through(&mut self, command: std::process::Command) {
+        self.daemon.spawn_through(command);
     }
 
     /// The running process.

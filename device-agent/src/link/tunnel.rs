@@ -11,6 +11,7 @@ use postern_protocol::wire::greeting::{Greeting, update_sentence};
 use postern_protocol::wire::io::{receive, receive_first, send};
 use postern_protocol::wire::{BoxFacts, Goodbye, ToAgent, ToRelay, VERSION};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use sd_notify::NotifyState;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +19,7 @@ use super::path;
 use super::{Dialled, Parted, Standing, dial};
 use crate::agent::Agent;
 use crate::serve::{Stream, serve};
-use crate::trust;
+use crate::{tell_service_manager, trust};
 
 /// A relay that has accepted a connection says at once whether it knows the box.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,6 +114,7 @@ async fn enter(agent: &Agent, connection: &Connection) -> anyhow::Result<Entered
 async fn stay(agent: &Arc<Agent>, relay: &str, dialled: &Dialled, control: Control) -> Parted {
     let (began, connection) = (Instant::now(), &dialled.connection);
     tracing::info!(relay, id = %control.relay, "connected");
+    tell_service_manager(NotifyState::Status(&format!("connected to {relay}")));
     agent.standing.send_replace(Standing::Up {
         since: Utc::now(),
         address: relay.to_owned(),

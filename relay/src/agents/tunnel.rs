@@ -17,7 +17,7 @@ use super::{Agents, PATIENCE, REFUSED};
 use crate::admission::Place;
 use crate::api::ApiError;
 use crate::identity::BoxIdentity;
-use crate::registry::Ticket;
+use crate::registry::{Guest, Ticket};
 
 /// How long a box has to take a last message.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -106,11 +106,17 @@ async fn converse(
             message = messages.recv() => hear(agents, ticket, &mut renewals, message?)?,
             Some(renewed) = renewals.join_next() => hand_over(to_box, renewed.ok()?).await.ok()?,
             () = ticket.guest.displaced.cancelled() => return Some(Goodbye::Displaced),
-            () = agents.closing.cancelled() => {
+            () = left_empty(agents, &ticket.guest) => {
                 return Some(Goodbye::Draining { within_seconds: RETURN_WITHIN });
             }
         }
     }
+}
+
+/// Returns once the relay stops and nobody is inside the box any more.
+async fn left_empty(agents: &Agents, guest: &Guest) {
+    agents.closing.cancelled().await;
+    guest.empty().await;
 }
 
 /// Sends the box its document, unless it was sent already.
@@ -178,7 +184,7 @@ async fn say_goodbye(to_box: &mut SendStream, goodbye: &Goodbye) -> std::io::Res
 }
 
 /// While visits are open, makes sure that an outage is over as soon as it is over.
-async fn probe(guest: std::sync::Arc<crate::registry::Guest>) {
+async fn probe(guest: std::sync::Arc<Guest>) {
     loop {
         guest.visited().await;
         let now = std::time::Instant::now();

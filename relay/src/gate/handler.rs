@@ -10,6 +10,7 @@ use russh::keys::{Algorithm, ssh_key};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Error};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::inbound::Queues;
@@ -30,6 +31,8 @@ pub(super) struct Handler {
     identity: Option<Identity>,
     /// Falls when something is proved.
     proved: CancellationToken,
+    /// The visits on this connection.
+    visits: TaskTracker,
     queues: Queues,
     sessions: usize,
     /// The name and key that came nearest, for the record of a stranger.
@@ -44,12 +47,18 @@ struct Identity {
 }
 
 impl Handler {
-    pub(super) fn new(gate: Arc<Gate>, visitor: SocketAddr, proved: CancellationToken) -> Self {
+    pub(super) fn new(
+        gate: Arc<Gate>,
+        visitor: SocketAddr,
+        proved: CancellationToken,
+        visits: TaskTracker,
+    ) -> Self {
         Self {
             gate,
             visitor,
             identity: None,
             proved,
+            visits,
             queues: Queues::default(),
             sessions: 0,
             last_attempt: None,
@@ -167,7 +176,7 @@ impl server::Handler for Handler {
         let visitor = Knocking::new(line, seated, reply);
         let reception = self.gate.reception.clone();
         let span = tracing::info_span!(parent: None, "visit", id = %call.id, access = %call.access);
-        tokio::spawn(async move { reception.visit(call, visitor).await }.instrument(span));
+        self.visits.spawn(async move { reception.visit(call, visitor).await }.instrument(span));
         Ok(())
     }
 

@@ -1,12 +1,16 @@
 //! The box's own ways out come and go.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use postern_protocol::api::DeviceStatus;
 use postern_tests::Uplink::{First, Second};
 use postern_tests::busy::{Scale, note};
 use postern_tests::world::{in_the_wild, in_the_wild_with};
 use postern_tests::{RETURN, World, eventually};
 use tokio::time::sleep;
+
+/// What the status may lag behind the truth.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Everything is dropped on the way, and nobody is told.
 const DROP: &str = "drop";
@@ -21,7 +25,7 @@ fn a_silent_outage_of_the_only_uplink_ends_nothing() {
             world
                 .survives(&name, async |world| {
                     world.spoil(First, DROP);
-                    sleep(std::time::Duration::from_secs(seconds)).await;
+                    sleep(Duration::from_secs(seconds)).await;
                     world.heal(First);
                 })
                 .await;
@@ -69,6 +73,29 @@ fn a_box_without_visits_moves_at_once_and_can_be_visited() {
     in_the_wild(async |world| {
         world.unplug(First);
         note("switch of an idle box", None, world.next_login(Instant::now()).await);
+    });
+}
+
+#[test]
+fn a_box_whose_cable_is_pulled_is_offline_within_a_minute_and_back_at_once() {
+    // It takes as long as it takes: the full suite has the time.
+    if !Scale::of_this_run().is_full() {
+        return;
+    }
+    in_the_wild(async |world| {
+        let box42 = &world.box42;
+        world.unplug(First);
+        world.unplug(Second);
+        let pulled = Instant::now();
+        eventually("the box is offline", MINUTE, async || {
+            (world.stack.api.device(box42.name()).await.status == DeviceStatus::Offline).then_some(())
+        })
+        .await;
+        note("cable pulled until shown as offline", None, pulled.elapsed());
+        world.plug(First);
+        let plugged = Instant::now();
+        box42.becomes(DeviceStatus::Online, &world.stack.api).await;
+        note("cable put back until shown as online", None, plugged.elapsed());
     });
 }
 
