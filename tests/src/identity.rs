@@ -66,6 +66,13 @@ impl Identity {
         Self { chain: chain.into(), key: Arc::new(der(&member.key).into()) }
     }
 
+    /// The one that a box got when it joined, as the relay passed it on.
+    pub(crate) fn of_member(membership: wire::Membership, key: &KeyPair) -> Self {
+        let wire::Certificate { own, authority } = membership.certificate;
+        let key = Arc::new(key.serialize_der().into());
+        Self { chain: vec![own.into(), authority.into()], key }
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.clone()
     }
@@ -75,7 +82,7 @@ impl Identity {
     }
 
     /// The authority at the end of the chain.
-    fn authority(&self) -> CertificateDer<'static> {
+    pub(crate) fn authority(&self) -> CertificateDer<'static> {
         self.chain.last().expect("a chain has an end").clone()
     }
 }

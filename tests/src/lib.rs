@@ -25,6 +25,7 @@ pub mod busy;
 mod daemon;
 pub mod detour;
 pub mod dropbear;
+pub mod fleet;
 pub mod hostile;
 pub mod identity;
 mod inetd;
