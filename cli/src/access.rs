@@ -34,6 +34,18 @@ pub(crate) enum AccessCommand {
     Show(Show),
     /// Extend, shorten or change an access
     Edit(Edit),
+    /// Let in whom somebody outside the account asks for, such as support; it takes the role owner
+    Approve {
+        /// Their ids, as 'access list --status pending_approval' shows them
+        #[arg(required = true, value_name = "ID")]
+        accesses: Vec<AccessId>,
+    },
+    /// Never let in whom somebody outside the account asks for; it takes the role owner
+    Deny {
+        /// Their ids
+        #[arg(required = true, value_name = "ID")]
+        accesses: Vec<AccessId>,
+    },
     /// Delete accesses: they stop working at once, open connections included
     Rm {
         /// Their ids
@@ -49,7 +61,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "BOX")]
     device: Option<DeviceName>,
     /// Only those with this status
-    #[arg(long, value_parser = ["pending", "active", "expired", "revoked"])]
+    #[arg(long, value_parser = ["pending_approval", "pending", "active", "expired", "revoked"])]
     status: Option<String>,
     /// Those that have ended, too
     #[arg(long, short, conflicts_with = "status")]
@@ -93,6 +105,8 @@ impl AccessCommand {
             Self::List(list) => list.run(session).await,
             Self::Show(show) => show.run(session).await,
             Self::Edit(edit) => edit.run(session).await,
+            Self::Approve { accesses } => decide(session, &accesses, "approve").await,
+            Self::Deny { accesses } => decide(session, &accesses, "deny").await,
             Self::Rm { accesses } => remove(&session.api, &accesses).await,
         }
     }
@@ -123,8 +137,19 @@ impl List {
     }
 }
 
+/// Decides on accesses that somebody outside asks for.
+async fn decide(session: &Session, accesses: &[AccessId], verb: &str) -> Outcome {
+    for access in accesses {
+        let decided = session.api.ask::<Access>(&["accesses", access.as_str(), verb], &()).await?;
+        session.output.reply(&decided, |access| {
+            format!("{}: {}, {}", access.id, status(access.status), access.status_reason)
+        })?;
+    }
+    Ok(Answer::Yes)
+}
+
 /// The status of accesses that may still let somebody in.
-const LIVE: [&str; 2] = ["active", "pending"];
+const LIVE: [&str; 3] = ["pending_approval", "active", "pending"];
 
 /// The accesses with one status, the newest first; of one box or of all.
 async fn fetch(

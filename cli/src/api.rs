@@ -78,7 +78,7 @@ impl Api {
         self.answer(self.request(Method::GET, path, &Query::new())).await
     }
 
-    /// Asks for something that only looks, with a body.
+    /// Asks with a body, and does not ask again if the answer gets lost.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         path: &[&str],

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::access::AccessCommand;
+use crate::account::{AccountCommand, Whoami};
 use crate::api::Api;
 use crate::completions::Completions;
 use crate::device::DeviceCommand;
@@ -13,7 +14,9 @@ use crate::relays::RelaysCommand;
 use crate::settings::{Settings, Target};
 use crate::ssh::Ssh;
 use crate::ssh_config::SshConfig;
+use crate::token::TokenCommand;
 use crate::up::Up;
+use crate::user::UserCommand;
 use crate::verify::VerifyCommand;
 use crate::visits::VisitsCommand;
 
@@ -48,7 +51,7 @@ enum Command {
     /// Boxes: add, list, show, rename, rm, join
     #[command(subcommand, visible_alias = "box")]
     Device(DeviceCommand),
-    /// Accesses: add, list, show, edit, rm
+    /// Accesses: add, list, show, edit, rm, approve, deny
     #[command(subcommand)]
     Access(AccessCommand),
     /// Go to a box, by an access that you hold or a new one
@@ -61,6 +64,17 @@ enum Command {
     Visits(VisitsCommand),
     /// The relays, and whether they enforce the newest rules
     Relays(RelaysCommand),
+    /// Users of the account: add, list, show, edit, invite, sign-out, rm
+    #[command(subcommand)]
+    User(UserCommand),
+    /// API tokens of the account: add, list, rm
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Accounts of the installation: add, list, show, rename, rm
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Who you are to the control API, and what you may do
+    Whoami(Whoami),
     /// Completions for a shell
     Completions(Completions),
     /// What the exit status says
@@ -95,6 +109,10 @@ impl Cli {
             Command::Verify(verify) => verify.run(&session()?).await,
             Command::Visits(visits) => visits.run(&session()?).await,
             Command::Relays(relays) => relays.run(&session()?).await,
+            Command::User(command) => command.run(&session()?).await,
+            Command::Token(command) => command.run(&session()?).await,
+            Command::Account(command) => command.run(&session()?).await,
+            Command::Whoami(whoami) => whoami.run(&session()?).await,
             Command::Completions(completions) => completions.run(),
             Command::ExitCodes => print(EXIT_CODES).map(|()| Answer::Yes),
             Command::SftpServer => {
@@ -149,6 +167,13 @@ mod tests {
             "postern up --gate 2222",
             "postern visits --limit 0",
             "postern --token pst_x device list",
+            "postern user add a --role king",
+            "postern user edit ann",
+            "postern user edit ann --disable --enable",
+            "postern token rm short",
+            "postern account add acme",
+            "postern account show ..",
+            "postern access approve",
         ] {
             assert!(!accepts(line), "{line}");
         }
@@ -164,6 +189,14 @@ mod tests {
             "postern verify box42 --from 198.51.100.7 --key - --at 2026-11-21T18:00:00+01:00",
             "postern visits --since 2h --outcome refused",
             "postern exit-codes",
+            "postern user add ann@example.com --role operator",
+            "postern user edit ann --role owner --admin true",
+            "postern user sign-out ann",
+            "postern token add ci --for 90d --device box42 --device box43 --role viewer",
+            "postern account add acme --owner ann@example.com",
+            "postern access add box42 --account acme --for 1h",
+            "postern access deny k7f2q5xwab k7f2q5xwac",
+            "postern whoami --json",
             "postern up --listen [::1]:0 --no-demo",
         ] {
             assert!(accepts(line), "{line}");

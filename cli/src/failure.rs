@@ -52,8 +52,8 @@ Exit status:
   2  the command line or the settings are wrong
   3  the control API cannot be reached
   4  there is no token, or it is not accepted
-  5  there is no such box, access, relay or visit
-  6  the control API refused: the request does not fit, or conflicts with what is there
+  5  there is no such box, access, relay, visit, user, token or account
+  6  the control API refused: the request does not fit, conflicts with what is there, or takes another role
   7  the control API failed or is too busy; try again
   8  something on this machine is in the way: a file, a missing program
 'postern ssh' ends with the exit status of ssh.";
@@ -130,6 +130,7 @@ mod tests {
             (Failure::NotFound(String::new()), 5),
             (refused(404), 5),
             (refused(400), 6),
+            (refused(403), 6),
             (refused(409), 6),
             (refused(422), 6),
             (refused(429), 7),

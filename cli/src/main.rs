@@ -8,13 +8,16 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod access;
+mod account;
 mod args;
 mod completions;
 mod device;
 mod relays;
 mod ssh;
 mod ssh_config;
+mod token;
 mod up;
+mod user;
 mod verify;
 mod visits;
 

@@ -10,6 +10,7 @@ mod faults;
 mod forward;
 mod hostile;
 mod matrix;
+mod people;
 mod revoke;
 mod stall;
 mod stranger;

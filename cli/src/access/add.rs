@@ -9,6 +9,7 @@ use postern_protocol::api::{Access, AccessStatus, CreateAccess, Created, Progres
 use postern_protocol::id::DeviceName;
 
 use super::{Terms, no_way};
+use crate::account::segment;
 use crate::api::{Api, Query, Reply};
 use crate::args::Session;
 use crate::device::known;
@@ -39,17 +40,24 @@ pub(crate) struct Add {
     /// Do not wait until the rule is in force
     #[arg(long)]
     no_wait: bool,
+    /// Ask for it in another account, as support does: it works once an owner of that account approves.
+    /// It takes an admin of the installation
+    #[arg(long, value_parser = segment)]
+    account: Option<String>,
 }
 
 impl Add {
     /// Creates it, says how far its rule has come, and prints the command.
     pub(crate) async fn run(self, session: &Session) -> Outcome {
-        let Self { device, port, terms, no_wait } = self;
+        let Self { device, port, terms, no_wait, account } = self;
         let key = key(&terms, port, session).await?;
         if let Some(key) = &key {
             announce(key, terms.key.is_none());
         }
         let request = request(&device, port, terms, key.as_ref());
+        if let Some(account) = account {
+            return ask(session, &account, &request).await;
+        }
         let created = create(&session.api, &device, &request, !no_wait).await?;
         tell(&created.value);
         if session.output.json {
@@ -67,6 +75,18 @@ impl Add {
         }
         Ok(Answer::Yes)
     }
+}
+
+/// Asks for an access in another account.
+async fn ask(session: &Session, account: &str, request: &CreateAccess) -> Outcome {
+    let asked = session.api.ask::<Access>(&["accounts", account, "accesses"], request).await?;
+    session.output.reply(&asked, |access| {
+        format!(
+            "{} is asked for; an owner of {account} decides: postern access approve {}",
+            access.id, access.id
+        )
+    })?;
+    Ok(Answer::Yes)
 }
 
 /// Creates an access, and waits until its rule is in force if asked to.
