@@ -3,6 +3,7 @@
 use std::fs;
 
 use postern_protocol::api::{Access, AccessStatus, Device, DeviceStatus, Page, VerifyAnswer, Visit};
+use postern_protocol::connection::Form;
 use postern_tests::program::{binary, finish};
 use postern_tests::{AT_ONCE, Machine, Output, Person, Stack};
 use serde::de::DeserializeOwned;
@@ -88,6 +89,19 @@ async fn verify_answers_with_its_exit_status() {
         serde_json::from_str::<VerifyAnswer>(&answer.stdout).expect("JSON").code,
         "address_not_allowed"
     );
+}
+
+#[tokio::test]
+async fn every_form_of_connecting_is_printed_as_the_api_has_it() {
+    let (_stack, person, _box42) = person_with_a_box().await;
+    person.postern(&["access", "add", "box42"]).await.success();
+    let access = only_access(&person).await;
+    let forms = access.connection.expect("a way in").forms;
+    assert_eq!(forms.len(), Form::ALL.len());
+    for (form, text) in forms {
+        let printed = person.postern(&["access", "show", access.id.as_str(), "--for", &form]).await;
+        assert_eq!(printed.success().trim_end(), text, "{form}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use postern_protocol::access::Door;
 use postern_protocol::api::{AccessStatus, Created, DeviceStatus, VisitOutcome};
 use postern_tests::program::finish;
-use postern_tests::{Key, Machine, SOON, Server, Session, Stack, eventually};
+use postern_tests::{Machine, SOON, Server, Session, Stack, eventually};
 
 #[tokio::test]
 async fn the_printed_command_lands_on_the_box() {
@@ -176,18 +176,6 @@ async fn a_renamed_box_is_reached_by_its_new_name_alone() {
     let old = stack.ssh(&before).run("true").await;
     assert!(old.stderr.contains("the access is for another box"), "{old:?}");
     session.echo("a visit does not mind").await;
-}
-
-#[tokio::test]
-async fn every_usual_type_of_key_opens_its_access() {
-    let stack = Stack::start().await;
-    let box42 = stack.add_box("box42").await;
-    for kind in ["ed25519", "ecdsa", "rsa"] {
-        let key = Key::generate(stack.scene().path(kind), kind).await;
-        let access = stack.allow_with(&box42, |access| access.public_key = Some(key.public())).await;
-        let answer = stack.ssh(&access).with_key(&key).run("echo in").await;
-        assert_eq!(answer.success(), "in\n", "{kind}");
-    }
 }
 
 #[tokio::test]

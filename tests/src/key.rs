@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::program::finish;
+use crate::ssh::feed;
 
 /// How PuTTY's key files end.
 const PUTTY: &str = "ppk";
@@ -26,7 +27,8 @@ impl Key {
         let path = path.into();
         let mut command = Command::new("ssh-keygen");
         command.args(["-q", "-N", "", "-C", "visitor@test", "-f"]).arg(&path).arg("-t").args(kind);
-        finish(command).await.success();
+        // It may look for primes for long.
+        feed(command, b"").await.success();
         Self { path }
     }
 
@@ -37,7 +39,7 @@ impl Key {
         // /dev/random is waited for where it is slow.
         command.args(["--random-device", "/dev/urandom", "-q", "-C", "visitor@test", "--new-passphrase"]);
         command.arg("/dev/null").arg("-o").arg(&path).arg("-t").args(kind);
-        finish(command).await.success();
+        feed(command, b"").await.success();
         let key = Self { path };
         fs::write(key.public_file(), key.puttygen(&["-L"]).await).expect("a place beside the key");
         key

@@ -29,6 +29,8 @@ pub struct Ssh {
     command: String,
     host: String,
     key: PathBuf,
+    key_for_the_box: Option<PathBuf>,
+    agent: Option<PathBuf>,
     source: Option<IpAddr>,
     place: Option<Arc<Namespace>>,
     scene: Arc<Scene>,
@@ -45,6 +47,8 @@ impl Ssh {
             command: connection.command,
             host: access.device_name.to_string(),
             key: key.path().into(),
+            key_for_the_box: None,
+            agent: None,
             source: None,
             place: None,
             scene: scene.clone(),
@@ -60,6 +64,18 @@ impl Ssh {
     /// The same visitor with another key file, which may not be one.
     pub fn with_key_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.key = path.into();
+        self
+    }
+
+    /// The same visitor, who shows the gate the right key and the box this one.
+    pub fn showing_the_box(mut self, key: &Key) -> Self {
+        self.key_for_the_box = Some(key.path().into());
+        self
+    }
+
+    /// The same visitor, whose key is in this agent.
+    pub fn with_agent(mut self, socket: &Path) -> Self {
+        self.agent = Some(socket.into());
         self
     }
 
@@ -165,22 +181,30 @@ impl Ssh {
     }
 
     fn configuration(&self, known_hosts: &Path) -> String {
+        let key = &self.key;
+        // The block names a key for the box, then one for the gate.
+        let mut next = self.key_for_the_box.as_ref().unwrap_or(key);
         let mut text = String::new();
         for line in self.block.lines() {
-            match line.trim_start().starts_with("IdentityFile") {
-                true => text += &format!("    IdentityFile {}\n", self.key.display()),
-                false => text += &format!("{line}\n"),
+            if line.trim_start().starts_with("IdentityFile") {
+                text += &format!("    IdentityFile {}\n", next.display());
+                next = key;
+            } else {
+                text += &format!("{line}\n");
             }
         }
-        let bind = self.source.map(|source| format!("BindAddress {source}\n")).unwrap_or_default();
+        // The printed command names hosts that are in no block.
+        let usual_key = self.key_for_the_box.is_none().then(|| format!("IdentityFile {}\n", key.display()));
+        let bind = self.source.map(|source| format!("BindAddress {source}\n"));
+        let agent = self.agent.as_ref().map_or("none".into(), |socket| socket.display().to_string());
         text + "Host *\n"
-            + &bind
+            + &bind.unwrap_or_default()
+            + &usual_key.unwrap_or_default()
             + &format!("UserKnownHostsFile {}\n", known_hosts.display())
-            + &format!("IdentityFile {}\n", self.key.display())
+            + &format!("IdentityAgent {agent}\n")
             + "GlobalKnownHostsFile /dev/null\n\
                StrictHostKeyChecking yes\n\
                IdentitiesOnly yes\n\
-               IdentityAgent none\n\
                BatchMode yes\n\
                ConnectTimeout 15\n"
     }
