@@ -29,6 +29,8 @@ fn list(relays: &[Relay], now: DateTime<Utc>) -> String {
             relay.name.clone(),
             standing(relay, now),
             relay.gate.as_ref().map_or_else(String::new, |gate| format!("{} port {}", gate.host, gate.port)),
+            relay.web.as_ref().map_or_else(String::new, |web| format!("*.{} port {}", web.domain, web.port)),
+            relay.ports.map_or_else(String::new, |ports| ports.to_string()),
             relay.boxes.to_string(),
             if relay.connected { rules(relay) } else { String::new() },
             relay.version.clone().unwrap_or_default(),
@@ -36,7 +38,10 @@ fn list(relays: &[Relay], now: DateTime<Utc>) -> String {
         ]
     };
     let rows: Vec<_> = relays.iter().map(row).collect();
-    table(["NAME", "STATUS", "SSH GATE", "BOXES", "ENFORCES", "VERSION", "ID"], &rows)
+    table(
+        ["NAME", "STATUS", "SSH GATE", "TLS FRONT", "PUBLIC PORTS", "BOXES", "ENFORCES", "VERSION", "ID"],
+        &rows,
+    )
 }
 
 fn standing(relay: &Relay, now: DateTime<Utc>) -> String {
@@ -63,11 +68,18 @@ mod tests {
     fn a_relay_that_lags_or_is_away_is_seen_to() {
         let text = r#"{"id":"k7f2q5xwab","name":"relay-1","created_at":"2023-11-14T22:00:00Z","connected":true,
             "last_seen":"2023-11-14T22:13:00Z","revision_in_force":7,"revision":9,"boxes":2,
-            "gate":{"host":"2001:db8::1","port":2222,"host_keys":[]}}"#;
+            "gate":{"host":"2001:db8::1","port":2222,"host_keys":[]},
+            "web":{"domain":"relay.example.com","port":443},"ports":"40000-40999"}"#;
         let mut relay: Relay = serde_json::from_str(text).unwrap();
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let shown = list(std::slice::from_ref(&relay), now);
-        for part in ["connected", "2001:db8::1 port 2222", "older ones"] {
+        for part in [
+            "connected",
+            "2001:db8::1 port 2222",
+            "older ones",
+            "*.relay.example.com port 443",
+            "40000-40999",
+        ] {
             assert!(shown.contains(part), "{part} in {shown}");
         }
         relay.connected = false;

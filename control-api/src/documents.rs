@@ -19,7 +19,7 @@ pub(crate) fn document(rules: &BoxRules, now: DateTime<Utc>, lease: Span) -> Gra
     Grants {
         device: rules.device,
         name: rules.name.clone(),
-        label: rules.name.clone(),
+        label: rules.label.clone(),
         revision: rules.revision,
         signed_at: now,
         lease_until: now + lease.delta(),
@@ -34,7 +34,7 @@ fn grant(access: &AccessRecord) -> Grant {
         login: access.login.clone(),
         key: access.key.clone(),
         allowed: access.allowed.clone(),
-        leased: None,
+        leased: access.leased,
         expires_at: access.expires_at,
         revoked: access.revoked_at.is_some(),
     }
@@ -42,9 +42,9 @@ fn grant(access: &AccessRecord) -> Grant {
 
 #[cfg(test)]
 mod tests {
-    use postern_protocol::access::Networks;
+    use postern_protocol::access::{Networks, PublicPort};
     use postern_protocol::grant::{GrantSigner, MAX_BODY};
-    use postern_protocol::id::{AccessId, DeviceId};
+    use postern_protocol::id::{AccessId, DeviceId, RelayId};
     use postern_protocol::ssh_key::PublicKey;
 
     use super::*;
@@ -62,6 +62,8 @@ mod tests {
             key: None,
             key_comment: String::new(),
             login: "root".parse().unwrap(),
+            via: postern_protocol::api::Via::Gate,
+            leased: None,
             note: String::new(),
             created_at: at(0) + TimeDelta::seconds(number.into()),
             expires_at: at(expires),
@@ -74,10 +76,10 @@ mod tests {
     }
 
     fn rules(accesses: Vec<AccessRecord>) -> BoxRules {
-        let name = "box42".parse().unwrap();
         BoxRules {
             device: DeviceId::from_entropy([1; 10]),
-            name,
+            name: "box42".parse().unwrap(),
+            label: "box42--acme".parse().unwrap(),
             revision: 9,
             key: None,
             deleted: false,
@@ -136,6 +138,7 @@ mod tests {
             key: Some(rsa(crate::MAX_KEY_BITS)),
             allowed: Networks::parse(&networks).unwrap(),
             login: "l".repeat(32).parse().unwrap(),
+            leased: Some(PublicPort { relay: RelayId::from_entropy([1; 10]), port: u16::MAX }),
             ..access(1, 300, None)
         };
         let signer = GrantSigner::from_seed(&[1; 32]);

@@ -26,6 +26,7 @@ mod documents;
 mod entropy;
 mod feed;
 mod http;
+mod label;
 mod lease;
 mod metrics;
 mod once;

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use postern_protocol::access::Networks;
-use postern_protocol::api::{Gate, HostKey, Role};
+use postern_protocol::access::{Networks, PublicPort};
+use postern_protocol::api::{Gate, HostKey, PortRange, Role, Via};
 use postern_protocol::id::{
     AccessId, AccountId, DeviceId, DeviceName, Login, RelayId, TokenId, UserId, UserName,
 };
 use postern_protocol::ssh_key::PublicKey;
-use postern_protocol::wire::BoxFacts;
+use postern_protocol::wire::{BoxFacts, Web};
 
 /// How long a relay may be silent before it, and its boxes with it, count as gone: two of its
 /// reports may be lost.
@@ -20,6 +20,8 @@ pub(crate) const PRESENCE_LEASE: TimeDelta = TimeDelta::seconds(15);
 pub(crate) struct DeviceRecord {
     pub(crate) id: DeviceId,
     pub(crate) name: DeviceName,
+    /// The first label of its host name at the TLS fronts.
+    pub(crate) label: DeviceName,
     pub(crate) created_at: DateTime<Utc>,
     /// SHA-256 of the key that it enrolled with, hex.
     pub(crate) key: Option<String>,
@@ -82,6 +84,9 @@ pub(crate) struct AccessRecord {
     pub(crate) key: Option<PublicKey>,
     pub(crate) key_comment: String,
     pub(crate) login: Login,
+    pub(crate) via: Via,
+    /// The public port of its own; one that has ended may have lost it to another.
+    pub(crate) leased: Option<PublicPort>,
     pub(crate) note: String,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) expires_at: DateTime<Utc>,
@@ -117,6 +122,7 @@ impl AccessRecord {
 pub(crate) struct BoxRules {
     pub(crate) device: DeviceId,
     pub(crate) name: DeviceName,
+    pub(crate) label: DeviceName,
     pub(crate) revision: u64,
     pub(crate) key: Option<String>,
     pub(crate) deleted: bool,
@@ -135,6 +141,8 @@ pub(crate) struct RelayRecord {
     pub(crate) in_force: u64,
     pub(crate) version: Option<String>,
     pub(crate) gate: Option<Gate>,
+    pub(crate) web: Option<Web>,
+    pub(crate) ports: Option<PortRange>,
     pub(crate) agents: Option<String>,
     /// How many boxes it says are connected to it.
     pub(crate) boxes: u64,

@@ -1,7 +1,8 @@
 //! Whether a box can be reached and an access works, from what is stored and what relays report.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::{AccessStatus, DeviceStatus};
+use postern_protocol::access::PublicPort;
+use postern_protocol::api::{AccessStatus, DeviceStatus, Via};
 
 use crate::record::{AccessRecord, DeviceRecord, RelayRecord};
 
@@ -31,8 +32,7 @@ pub(crate) enum Standing {
     Denied,
 }
 
-/// What an access waits for. The first two last until somebody does something; the rest pass by
-/// themselves in a moment.
+/// What an access waits for, until somebody does something or, for some, a moment has passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     /// Nobody has run the box's join command.
@@ -48,6 +48,8 @@ pub(crate) enum Obstacle {
         /// Their names.
         relays: Vec<String>,
     },
+    /// The relay of its public port is gone, or does not offer the port any more.
+    NoPort,
     /// The box has not said that it has the rule.
     NotHeld,
 }
@@ -57,7 +59,7 @@ impl Obstacle {
     pub(crate) fn passes(&self) -> bool {
         match self {
             Self::NotInForce { .. } | Self::NotHeld => true,
-            Self::NotJoined | Self::Offline | Self::Paused | Self::NoRelay => false,
+            Self::NotJoined | Self::Offline | Self::Paused | Self::NoRelay | Self::NoPort => false,
         }
     }
 }
@@ -128,6 +130,11 @@ impl Standing {
             Self::Pending(Obstacle::NotInForce { relays }) => {
                 format!("not yet in force on {}", relays.join(", "))
             }
+            Self::Pending(Obstacle::NoPort) => {
+                "its relay does not offer its public port any more; extend or edit it, \
+                                                and it gets another"
+                    .to_owned()
+            }
             Self::Pending(Obstacle::NotHeld) => format!("{name} has not confirmed the rule yet"),
             Self::Asked { by } => format!("{by} asks for it from outside; an owner of the account decides"),
             Self::Denied => "it was asked for from outside and denied".to_owned(),
@@ -154,6 +161,8 @@ fn obstacle(
         Some(Obstacle::Paused)
     } else if connected.is_empty() {
         Some(Obstacle::NoRelay)
+    } else if access.via == Via::Port && !is_offered(access.leased, relays) {
+        Some(Obstacle::NoPort)
     } else if !behind.is_empty() {
         Some(Obstacle::NotInForce { relays: behind })
     } else if presence.holding < access.revision {
@@ -161,6 +170,13 @@ fn obstacle(
     } else {
         None
     }
+}
+
+fn is_offered(leased: Option<PublicPort>, relays: &[RelayRecord]) -> bool {
+    let offers = |relay: &RelayRecord, port| relay.ports.is_some_and(|ports| ports.contains(port));
+    leased.is_some_and(|leased| {
+        relays.iter().any(|relay| relay.id == leased.relay && offers(relay, leased.port))
+    })
 }
 
 /// Whether a box can be reached, and since when that is so.

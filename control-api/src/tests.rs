@@ -12,6 +12,8 @@ mod http;
 mod idempotency;
 mod isolation;
 mod join;
+mod labels;
+mod leases;
 mod metrics;
 mod routes;
 mod sessions;

@@ -14,6 +14,7 @@ use crate::ssh_key::PublicKey;
 mod dropbear;
 mod form;
 mod host;
+mod link;
 mod openssh;
 mod putty;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tools;
 
 pub use form::{Form, Rendered, RenderedFile, UnknownForm};
 pub use host::valid_host;
+pub use link::{By, Link};
 
 /// The port that `ssh` takes when none is named.
 const SSH_PORT: u16 = 22;
@@ -58,7 +60,11 @@ impl Way<'_> {
             url: None,
             ssh_config: Some(self.ssh_config()),
             known_hosts: self.known_hosts(),
-            fingerprints: Fingerprints { gate: shown(self.gate_keys()), device: shown(self.box_keys()) },
+            fingerprints: Fingerprints {
+                gate: shown(self.gate_keys()),
+                device: shown(self.box_keys()),
+                certificate: None,
+            },
             warning: None,
             forms: forms.collect::<BTreeMap<_, _>>(),
         }

@@ -26,14 +26,14 @@ use super::{App, Shared, devices};
 use crate::once::Once;
 use crate::record::AccessRecord;
 use crate::status::Standing;
-use crate::store::{AccessFilter, Account, CreateAccessError, Creation, EditAccessError, Phase};
+use crate::store::{AccessFilter, Account, CreateAccessError, Creation, EditAccessError, LeaseError, Phase};
 
 mod consent;
 mod request;
 mod view;
 pub(super) mod wait;
 
-use request::Circumstances;
+use request::{Circumstances, Doors, no_ports};
 use view::view;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -128,10 +128,15 @@ async fn create_new(
 ) -> Result<String, ApiError> {
     let now = app.clock.now();
     let device = devices::find(app, &caller.account, &request.device).await?;
-    let circumstances =
-        Circumstances { device: &device, caller: from, now, longest: app.config.max_duration };
-    let access = request::access(request, &circumstances)?;
     let relays = app.store.relays().await?;
+    let circumstances = Circumstances {
+        device: &device,
+        doors: Doors::of(&relays),
+        caller: from,
+        now,
+        longest: app.config.max_duration,
+    };
+    let access = request::access(request, &circumstances)?;
     let answer = |access: &AccessRecord| {
         let access = view(access, &device, &relays, now);
         idempotency::json(&Created { access, progress: Vec::new() })
@@ -276,6 +281,7 @@ impl From<CreateAccessError> for ApiError {
             CreateAccessError::NoDevice => Self::new(Code::DeviceNotFound, "no box has this id or name"),
             CreateAccessError::TooMany => too_many(),
             CreateAccessError::KeyReused => idempotency::reused(),
+            CreateAccessError::Lease(problem) => problem.into(),
             CreateAccessError::Store(problem) => problem.into(),
         }
     }
@@ -288,8 +294,29 @@ impl From<EditAccessError> for ApiError {
             EditAccessError::Revoked => {
                 Self::new(Code::AccessRevoked, "this access was deleted for good; create a new one")
             }
+            EditAccessError::NoKeyThere => {
+                Self::new(Code::ImpossibleVia, "visitors are asked for no key on this way in")
+                    .field("public_key")
+            }
+            EditAccessError::Lease(problem) => problem.into(),
             EditAccessError::TooMany => too_many(),
             EditAccessError::Store(problem) => problem.into(),
+        }
+    }
+}
+
+impl From<LeaseError> for ApiError {
+    fn from(problem: LeaseError) -> Self {
+        match problem {
+            LeaseError::NoPorts => no_ports(),
+            LeaseError::AllLeased => Self::new(
+                Code::PortsTaken,
+                "every public port of the relay leads to an access, or did so until lately: delete accesses that \
+                 are no longer needed (their ports are free for other boxes a day later), or give the relay more \
+                 ports in relay.toml",
+            )
+            .field("via"),
+            LeaseError::Store(problem) => problem.into(),
         }
     }
 }

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::auth::Admin;
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
-use super::text::checked_name;
+use super::text::label;
 use super::{App, Shared, users};
 use crate::entropy::entropy;
 use crate::record::AccountRecord;
@@ -40,7 +40,7 @@ async fn create(
     State(app): State<Shared>,
     Json(request): Json<CreateAccount>,
 ) -> Result<Response, ApiError> {
-    let name = checked_name(&request.name)?;
+    let name = label(&request.name)?;
     let id = AccountId::from_entropy(entropy());
     let owner = users::newborn(&app, CreateUser { name: request.owner, role: Role::Owner, admin: false });
     let (kept, invitation) = users::invitation(&app);
@@ -75,8 +75,8 @@ async fn rename(
     Json(change): Json<RenameAccount>,
 ) -> Result<Answer<Account>, ApiError> {
     let account = find(&app, &account).await?;
-    let name = checked_name(&change.name)?;
-    if !app.store.rename_account(account.id, name).await? {
+    let name = label(&change.name)?;
+    if !app.store.rename_account(account.id, name, app.clock.now()).await? {
         return Err(not_found());
     }
     info!(account = %account.id, from = account.name, to = name, by = %caller.who, "account renamed");

@@ -205,6 +205,7 @@ pub(super) fn view(device: &DeviceRecord, now: DateTime<Utc>) -> Device {
 fn newborn(name: DeviceName, now: DateTime<Utc>) -> DeviceRecord {
     DeviceRecord {
         id: DeviceId::from_entropy(entropy()),
+        label: name.clone(),
         name,
         created_at: now,
         key: None,

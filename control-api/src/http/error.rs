@@ -81,6 +81,9 @@ codes! {
     OwnAccount = CONFLICT, "own_account", "The installation's own account stays";
     LastOwner = CONFLICT, "last_owner", "The account would have no owner";
     NoRelay = CONFLICT, "no_relay", "No relay has started yet";
+    NoFront = CONFLICT, "no_front", "No relay has a TLS front";
+    NoPorts = CONFLICT, "no_ports", "No relay has public ports";
+    PortsTaken = CONFLICT, "ports_taken", "All public ports are leased";
     TooManyAccesses = CONFLICT, "too_many_accesses", "The box has too many live accesses";
     NothingToDecide = CONFLICT, "nothing_to_decide", "The access waits for no decision";
     AccessRevoked = CONFLICT, "access_revoked", "The access was deleted";
@@ -93,6 +96,7 @@ codes! {
     AddressUnknown = UNPROCESSABLE_ENTITY, "address_unknown", "The caller's address is not known";
     InvalidExpiry = UNPROCESSABLE_ENTITY, "invalid_expiry", "The access cannot end then";
     KeyRequired = UNPROCESSABLE_ENTITY, "key_required", "A public key is needed";
+    ImpossibleVia = UNPROCESSABLE_ENTITY, "impossible_via", "Nobody can come in that way";
     PrivateKey = UNPROCESSABLE_ENTITY, "private_key", "This is a private key";
     UnusableKey = UNPROCESSABLE_ENTITY, "unusable_key", "This key cannot be used";
     PortNotOffered = UNPROCESSABLE_ENTITY, "port_not_offered", "The box does not offer this port";

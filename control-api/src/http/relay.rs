@@ -1,6 +1,7 @@
 //! What relays ask for, each with its own token.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use axum::Json as Answer;
 use axum::body::Body;
@@ -17,7 +18,7 @@ use postern_protocol::api::{
 use postern_protocol::connection::valid_host;
 use postern_protocol::id::RelayId;
 use postern_protocol::ssh_key::PublicKey;
-use postern_protocol::wire::{BoxFacts, Certificate, Membership, OversizedFacts};
+use postern_protocol::wire::{BoxFacts, Certificate, Membership, OversizedFacts, Web};
 use tracing::{debug, info};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,7 +30,7 @@ use super::text::tame;
 use super::{Shared, devices};
 use crate::ca::{BadRequest, Requested};
 use crate::feed::Feed;
-use crate::store::{JoinError, Sighting};
+use crate::store::{JoinError, Sighting, Whereabouts};
 
 /// The largest report: fifty thousand boxes and all that they say of themselves.
 const MAX_REPORT: usize = 64 * 1024 * 1024;
@@ -68,11 +69,14 @@ async fn hello(
     State(app): State<Shared>,
     Json(hello): Json<RelayHello>,
 ) -> Result<Answer<RelayWelcome>, ApiError> {
-    let gate = checked_gate(hello.gate)?;
-    check_authority(&hello.agents)?;
-    let version = tame(&hello.version, MAX_WORD);
-    app.store.relay_started(relay.id, &version, &gate, &hello.agents, app.clock.now()).await?;
-    info!(relay = relay.name, version, gate = %format_args!("{}:{}", gate.host, gate.port), agents = hello.agents, "relay started");
+    let RelayHello { version, gate, agents, web, ports } = hello;
+    let gate = checked_gate(gate)?;
+    check_authority(&agents)?;
+    web.as_ref().map_or(Ok(()), check_web)?;
+    let version = tame(&version, MAX_WORD);
+    info!(relay = relay.name, version, gate = %format_args!("{}:{}", gate.host, gate.port), agents, "relay started");
+    let at = Whereabouts { gate, agents, web, ports };
+    app.store.relay_started(relay.id, &version, &at, app.clock.now()).await?;
     Ok(Answer(RelayWelcome {
         relay: relay.id,
         name: relay.name,
@@ -200,6 +204,13 @@ fn checked_gate(gate: Gate) -> Result<Gate, ApiError> {
     let keys: Result<Vec<PublicKey>, _> = gate.host_keys.into_iter().map(key).collect();
     let keys = keys.map_err(|_| invalid("a host key of the gate cannot be read"))?;
     Ok(Gate { host_keys: keys.iter().map(HostKey::from).collect(), ..gate })
+}
+
+/// A domain has names in it, which an address has not.
+fn check_web(web: &Web) -> Result<(), ApiError> {
+    let fits = valid_host(&web.domain) && web.domain.parse::<IpAddr>().is_err() && web.port != 0;
+    let detail = "a TLS front has a domain, in which every name leads to the relay, and a port";
+    if fits { Ok(()) } else { Err(ApiError::new(Code::InvalidGate, detail).field("web")) }
 }
 
 fn check_authority(agents: &str) -> Result<(), ApiError> {

@@ -99,8 +99,8 @@ async fn all(app: &App, caller: &Caller) -> Result<Vec<Relay>, ApiError> {
         revision,
         version: relay.version,
         gate: relay.gate,
-        web: None,
-        ports: None,
+        web: relay.web,
+        ports: relay.ports,
     };
     Ok(app.store.relays().await?.into_iter().map(view).collect())
 }

@@ -1,5 +1,7 @@
 //! Free text from people and programs, bounded and fit for a terminal.
 
+use postern_protocol::id::DeviceName;
+
 use super::error::{ApiError, Code};
 
 /// The most characters of a note.
@@ -33,6 +35,17 @@ pub(super) fn checked_name(text: &str) -> Result<&str, ApiError> {
     name(text).ok_or_else(|| ApiError::new(Code::InvalidName, INVALID_NAME).field("name"))
 }
 
+/// An account's name, which becomes a part of its boxes' host names.
+pub(super) fn label(text: &str) -> Result<&str, ApiError> {
+    match text.parse::<DeviceName>() {
+        Ok(_) if !text.contains("--") => Ok(text),
+        _ => Err(ApiError::new(Code::InvalidName, INVALID_LABEL).field("name")),
+    }
+}
+
+const INVALID_LABEL: &str = "an account's name stands in host names: it is 1 to 63 lower-case letters, digits and \
+                             hyphens, with no hyphen at either end and no two together";
+
 /// What a name must be.
 pub(crate) const INVALID_NAME: &str =
     "a name is 1 to 63 letters, digits, '.', '_', '-' and '@', and begins with a letter or a digit";
@@ -55,6 +68,14 @@ mod tests {
             assert!(note(text).is_err(), "{text:?}");
         }
         assert_eq!(tame("\u{1b}[31mred\r\n", 6), "[31mre");
+    }
+
+    #[test]
+    fn accounts_are_called_by_what_fits_into_host_names() {
+        assert_eq!(label("acme-2").unwrap(), "acme-2");
+        for text in ["", "Acme", "a.b", "a_b", "a@b", "-a", "a-", "a--b", &"a".repeat(64)] {
+            assert!(label(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use axum::Json as Answer;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use postern_protocol::access::{Attempt, Entrance, Rules, Verdict, decide};
+use postern_protocol::access::{Attempt, Entrance, PublicPort, Rules, Verdict, decide};
 use postern_protocol::api::{Verify, VerifyAnswer};
-use postern_protocol::id::DeviceId;
+use postern_protocol::id::{AccessId, DeviceId, RelayId};
 use postern_protocol::ssh_key::PublicKey;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -36,15 +36,29 @@ async fn verify(
         // An access of another box must be seen to be for another box; one of nobody's is unknown.
         boxes.extend(caller.account.access(access, now).await?.map(|(access, _)| access.device));
     }
+    let rules = rules(&app, &boxes, now).await?;
+    let leased = asked.public_port.map(|port| leased(&rules, device, port));
     let attempt = Attempt {
-        access: asked.access,
-        entrance: entrance(asked.key.as_deref())?,
+        access: asked.access.or(leased.map(|(_, access)| access)),
+        entrance: match leased {
+            Some((port, _)) => Entrance::Port(port),
+            None => entrance(asked.key.as_deref())?,
+        },
         source: asked.source,
         device,
         port: asked.port,
         at: asked.at.unwrap_or(now),
     };
-    Ok(Answer(answer(decide(&rules(&app, &boxes, now).await?, &attempt))))
+    Ok(Answer(answer(decide(&rules, &attempt))))
+}
+
+/// The public port of this number that leads to the box, and the access that it leads to; or one that
+/// leads nowhere.
+fn leased(rules: &Rules, device: DeviceId, port: u16) -> (PublicPort, AccessId) {
+    let of_box = rules.of_box(device).iter().filter_map(|rule| rule.leased);
+    let found = of_box.filter(|leased| leased.port == port).find_map(|leased| rules.by_port(leased));
+    let leads_to = found.and_then(|rule| Some((rule.leased?, rule.access)));
+    leads_to.unwrap_or((PublicPort { relay: RelayId::FIRST, port }, AccessId::FIRST))
 }
 
 /// Whoever shows a key comes to the gate, whoever does not comes to the web page.

@@ -21,6 +21,8 @@ fn relay(name: &str, in_force: u64) -> RelayRecord {
         in_force,
         version: None,
         gate: None,
+        web: None,
+        ports: None,
         agents: None,
         boxes: 1,
     }
@@ -39,6 +41,7 @@ fn device() -> DeviceRecord {
     DeviceRecord {
         id: DeviceId::from_entropy([1; 10]),
         name: "box42".parse().unwrap(),
+        label: "box42".parse().unwrap(),
         created_at: at(0),
         key: Some("00".into()),
         joined_at: Some(at(1)),
@@ -58,6 +61,8 @@ fn access() -> AccessRecord {
         key: None,
         key_comment: String::new(),
         login: "root".parse().unwrap(),
+        via: postern_protocol::api::Via::Gate,
+        leased: None,
         note: String::new(),
         created_at: at(20),
         expires_at: at(3600),

@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use postern_protocol::access::Networks;
+use postern_protocol::api::Via;
 use postern_protocol::grant::MAX_GRANTS;
 use postern_protocol::id::{AccessId, DeviceId, Login};
 use postern_protocol::ssh_key::PublicKey;
 
 use super::devices::{device, device_columns, presence_after, presence_before};
 use super::idempotency::Recalled;
+use super::leases::LeaseError;
 use super::{Account, Paging, Query, StoreError, Tx, row};
 use crate::once::Once;
 use crate::record::{AccessRecord, DeviceRecord, PRESENCE_LEASE};
@@ -67,6 +69,9 @@ pub(crate) enum CreateAccessError {
     /// The idempotency key stands for another request.
     #[error("the idempotency key was used")]
     KeyReused,
+    /// There is no public port for it.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -81,6 +86,12 @@ pub(crate) enum EditAccessError {
     /// It was deleted.
     #[error("the access was deleted")]
     Revoked,
+    /// It is to have a key, and nobody would ask for it.
+    #[error("nobody asks for a key there")]
+    NoKeyThere,
+    /// There is no public port for it any more.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// It was over, and the box has no room for one more that lives.
     #[error("the box has {MAX_GRANTS} live accesses")]
     TooMany,
@@ -125,6 +136,7 @@ impl Account {
             Some(live) if live >= MAX_GRANTS => return Err(CreateAccessError::TooMany),
             Some(_) => {}
         }
+        tx.lease(&mut access, now).await?;
         access.revision = tx.revise(access.device, now).await?;
         self.insert_access(&mut tx, &access).await?;
         let answer = answer(&access);
@@ -196,6 +208,9 @@ impl Account {
         if found.revoked_at.is_some() {
             return Err(EditAccessError::Revoked);
         }
+        if edits.key.is_some() && !found.asks_for_a_key() {
+            return Err(EditAccessError::NoKeyThere);
+        }
         let mut edited = edits.applied_to(found.clone());
         if !found.is_live(now) && edited.is_live(now) {
             let live = self.live_accesses(&mut tx, found.device, now).await?.unwrap_or(0);
@@ -204,6 +219,9 @@ impl Account {
             }
         }
         if !edited.says_the_same_as(&found) {
+            if edited.is_live(now) && !edited.awaits_approval() {
+                tx.lease(&mut edited, now).await?;
+            }
             edited.revision = tx.revise(found.device, now).await?;
             edited.revised_at = now;
         }
@@ -254,7 +272,7 @@ impl Account {
 
 impl Tx {
     /// The next revision, stamped on the box whose rules change.
-    async fn revise(&mut self, device: DeviceId, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub(super) async fn revise(&mut self, device: DeviceId, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let revision = self.next_revision(now).await?;
         let update = "UPDATE devices SET revision = $2 WHERE id = $1";
         sqlx::query(update).bind(device.as_str()).bind(row::signed(revision)).execute(self.db()).await?;
@@ -302,6 +320,11 @@ impl Edits {
 }
 
 impl AccessRecord {
+    /// Whether a key is asked for on the way: by the gate, or by the box's SSH server behind a port.
+    fn asks_for_a_key(&self) -> bool {
+        self.via == Via::Gate || self.key.is_some()
+    }
+
     /// Whether relays and boxes would see no difference; a note is for people only.
     fn says_the_same_as(&self, other: &Self) -> bool {
         self.allowed == other.allowed

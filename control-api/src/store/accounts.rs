@@ -78,11 +78,25 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Gives an account another name; says whether there is such an account.
-    pub(crate) async fn rename_account(&self, id: AccountId, name: &str) -> Result<bool, AddAccountError> {
+    /// Gives an account another name, and its boxes other labels; says whether there is such an account.
+    pub(crate) async fn rename_account(
+        &self,
+        id: AccountId,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, AddAccountError> {
+        let mut tx = self.write().await?;
         let update = "UPDATE accounts SET name = $2 WHERE id = $1 AND closed_at IS NULL";
         let query = sqlx::query(update).bind(id.as_str()).bind(name);
-        Ok(query.execute(&self.writer).await.map_err(AddAccountError::of)?.rows_affected() > 0)
+        if query.execute(tx.db()).await.map_err(AddAccountError::of)?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let revision = tx.next_revision(now).await?;
+        let update = "UPDATE devices SET revision = $2 WHERE account = $1 AND deleted_at IS NULL";
+        let query = sqlx::query(update).bind(id.as_str()).bind(row::signed(revision));
+        query.execute(tx.db()).await.map_err(StoreError::from)?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Closes an account: its boxes are deleted, its accesses revoked, its users and tokens forgotten.

@@ -8,6 +8,7 @@ use super::accounts::open_account;
 use super::idempotency::Recalled;
 use super::joins::JoinToken;
 use super::{Account, Paging, Query, Row, StoreError, Tx, row};
+use crate::label::label;
 use crate::once::Once;
 use crate::record::{DeviceRecord, PRESENCE_LEASE, PresenceRecord};
 
@@ -16,7 +17,8 @@ macro_rules! device_columns {
     () => {
         "d.id AS d_id, d.name AS d_name, d.created_at AS d_created_at, d.key AS d_key,
          d.joined_at AS d_joined_at, d.facts AS d_facts, d.host_keys AS d_host_keys,
-         d.deleted_at AS d_deleted_at, p.relay AS p_relay, p.online AS p_online, p.since AS p_since,
+         d.deleted_at AS d_deleted_at,
+         (SELECT name FROM accounts WHERE id = d.account AND own = 0) AS d_account, p.relay AS p_relay, p.online AS p_online, p.since AS p_since,
          p.address AS p_address, p.holding AS p_holding, r.name AS r_name, r.last_seen AS r_last_seen"
     };
 }
@@ -230,9 +232,11 @@ impl Paging<'_> {
 
 /// A box from a row with [`device_columns`].
 pub(super) fn device(found: &Row) -> Result<DeviceRecord, StoreError> {
+    let (id, name) = (row::text(found, "d_id")?, row::text(found, "d_name")?);
     Ok(DeviceRecord {
-        id: row::text(found, "d_id")?,
-        name: row::text(found, "d_name")?,
+        label: label(&name, found.try_get("d_account")?, id),
+        id,
+        name,
         created_at: row::time(found, "d_created_at")?,
         key: found.try_get("d_key")?,
         joined_at: row::maybe_time(found, "d_joined_at")?,

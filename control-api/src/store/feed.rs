@@ -7,7 +7,16 @@ use sqlx::Row as _;
 use super::accesses::{access, access_columns};
 use super::{Row, Store, StoreError, row};
 use crate::documents::REMEMBERED;
+use crate::label::label;
 use crate::record::BoxRules;
+
+/// The columns of a box.
+macro_rules! box_columns {
+    () => {
+        "SELECT d.id, d.name, d.revision, d.key, d.deleted_at,
+         (SELECT name FROM accounts WHERE id = d.account AND own = 0) AS account FROM devices d "
+    };
+}
 
 /// The boxes that changed, at one moment.
 #[derive(Debug)]
@@ -31,9 +40,12 @@ impl Store {
         let revision: i64 =
             sqlx::query_scalar("SELECT revision FROM installation").fetch_one(&mut *tx).await?;
         let boxes = match since {
-            None => sqlx::query("SELECT * FROM devices WHERE deleted_at IS NULL").fetch_all(&mut *tx).await?,
+            None => {
+                let select = concat!(box_columns!(), "WHERE d.deleted_at IS NULL");
+                sqlx::query(select).fetch_all(&mut *tx).await?
+            }
             Some(since) => {
-                let select = "SELECT * FROM devices WHERE revision > $1";
+                let select = concat!(box_columns!(), "WHERE d.revision > $1");
                 sqlx::query(select).bind(row::signed(since)).fetch_all(&mut *tx).await?
             }
         };
@@ -65,7 +77,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Option<BoxRules>, StoreError> {
         let mut tx = self.reader.begin().await?;
-        let select = "SELECT * FROM devices WHERE id = $1 AND deleted_at IS NULL";
+        let select = concat!(box_columns!(), "WHERE d.id = $1 AND d.deleted_at IS NULL");
         let boxes = sqlx::query(select).bind(device.as_str()).fetch_all(&mut *tx).await?;
         let select = concat!(
             "SELECT ",
@@ -91,9 +103,11 @@ fn assemble(boxes: &[Row], accesses: &[Row]) -> Result<Vec<BoxRules>, StoreError
 }
 
 fn of_box(found: &Row) -> Result<BoxRules, StoreError> {
+    let (device, name) = (row::text(found, "id")?, row::text(found, "name")?);
     Ok(BoxRules {
-        device: row::text(found, "id")?,
-        name: row::text(found, "name")?,
+        label: label(&name, found.try_get("account")?, device),
+        device,
+        name,
         revision: row::count(found, "revision")?,
         key: found.try_get("key")?,
         deleted: row::maybe_time(found, "deleted_at")?.is_some(),

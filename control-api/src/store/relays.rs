@@ -1,9 +1,10 @@
 //! Relays: registered by an operator, known by their token.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::Gate;
+use postern_protocol::api::{Gate, PortRange};
 use postern_protocol::id::RelayId;
 use postern_protocol::secret::Secret;
+use postern_protocol::wire::Web;
 use sqlx::Row as _;
 
 use super::devices::is_taken;
@@ -21,7 +22,21 @@ pub(crate) enum AddRelayError {
     Store(#[from] StoreError),
 }
 
-const SELECT: &str = "SELECT id, name, created_at, feed, last_seen, in_force, version, gate, agents,
+/// Where a relay is found, with everything in it checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Whereabouts {
+    /// Its SSH gate.
+    pub(crate) gate: Gate,
+    /// Where boxes dial.
+    pub(crate) agents: String,
+    /// Its TLS front, if it has one.
+    pub(crate) web: Option<Web>,
+    /// The public ports that accesses may lease.
+    pub(crate) ports: Option<PortRange>,
+}
+
+const SELECT: &str =
+    "SELECT id, name, created_at, feed, last_seen, in_force, version, gate, agents, web, ports,
                       (SELECT COUNT(*) FROM presence WHERE relay = relays.id AND online = 1) AS boxes
                       FROM relays ORDER BY created_at DESC, id DESC";
 
@@ -74,6 +89,9 @@ impl Store {
         if removed.rows_affected() == 0 {
             return Ok(false);
         }
+        // Its ports went with it; whoever edits such an access gets another.
+        let update = "UPDATE accesses SET leased_from = NULL, leased_port = NULL WHERE leased_from = $1";
+        sqlx::query(update).bind(id.as_str()).execute(tx.db()).await?;
         tx.next_revision(now).await?;
         tx.reported = true;
         tx.commit().await?;
@@ -102,17 +120,19 @@ impl Store {
         &self,
         id: RelayId,
         version: &str,
-        gate: &Gate,
-        agents: &str,
+        at: &Whereabouts,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let update = "UPDATE relays SET version = $2, gate = $3, agents = $4, last_seen = $5, in_force = 0 WHERE id = $1";
+        let update = "UPDATE relays SET version = $2, gate = $3, agents = $4, web = $5, ports = $6,
+                      last_seen = $7, in_force = 0 WHERE id = $1";
         sqlx::query(update)
             .bind(id.as_str())
             .bind(version)
-            .bind(row::to_json(gate))
-            .bind(agents)
+            .bind(row::to_json(&at.gate))
+            .bind(&at.agents)
+            .bind(at.web.as_ref().map(row::to_json))
+            .bind(row::shown(at.ports.as_ref()))
             .bind(row::millis(now))
             .execute(tx.db())
             .await?;
@@ -155,6 +175,8 @@ fn relay(found: &Row) -> Result<RelayRecord, StoreError> {
         in_force: row::count(found, "in_force")?,
         version: found.try_get("version")?,
         gate: row::maybe_json(found, "gate")?,
+        web: row::maybe_json(found, "web")?,
+        ports: row::maybe_text(found, "ports")?,
         agents: found.try_get("agents")?,
         boxes: row::count(found, "boxes")?,
     })

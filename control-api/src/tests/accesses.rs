@@ -27,13 +27,10 @@ async fn an_access_says_everything_that_is_needed_to_connect() {
     assert_eq!(access.json["allowed_ips"], json!(["127.0.0.1/32"]));
     assert_eq!(access.json["public_key"]["comment"], "me@laptop");
     assert!(api.get(&format!("/v1/accesses/{}", access.id())).await.json["connection"].is_object());
-    assert!(
-        api.get(&format!("/v1/accesses/{}", api.access("box42").await))
-            .await
-            .json
-            .get("connection")
-            .is_none()
-    );
+    let page = api.access("box42").await;
+    let shown = api.get(&format!("/v1/accesses/{page}")).await.json;
+    assert_eq!(shown["via"], "name");
+    assert_eq!(shown["connection"]["url"], format!("https://{page}.relay-1.example.com/"));
 }
 
 #[tokio::test]

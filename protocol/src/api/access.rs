@@ -176,7 +176,7 @@ pub struct KeyInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Connection {
-    /// The command to run; for a web page, its link.
+    /// The command to run; for a web page, its link; for another service on a public port, its address.
     pub command: String,
     /// The link, for a web page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,7 +197,7 @@ pub struct Connection {
     pub forms: BTreeMap<String, String>,
 }
 
-/// The host keys of both hops.
+/// The host keys of both hops, or the certificate of a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Fingerprints {
@@ -205,6 +205,9 @@ pub struct Fingerprints {
     pub gate: Vec<HostKey>,
     /// The box.
     pub device: Vec<HostKey>,
+    /// SHA-256 of the certificate that browsers see, hex, for a web page that has told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// The answer to a creation: the access, and how far its rule has come.

@@ -22,7 +22,8 @@ pub struct Verify {
     /// The key they would prove, as an OpenSSH line or RFC 4716; none for a web page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The public port of the relay that they would come to, which also names the access.
+    /// The public port of the relay that they would come to, which also names the access. No key is
+    /// asked for there: it is proved to the box's own SSH server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_port: Option<u16>,
     /// The access they would name; left out, any access of the box may let them in.

@@ -9,7 +9,7 @@ use tracing::info;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::request::{self, Circumstances};
+use super::request::{self, Circumstances, Doors};
 use super::view::view;
 use super::{known, look, not_found, wait};
 use crate::http::address::CallerAddress;
@@ -45,13 +45,19 @@ async fn ask(
     let now = app.clock.now();
     let theirs = app.store.account(accounts::find(&app, &account).await?.id);
     let device = devices::find(&app, &theirs, &request.device).await?;
-    let circumstances =
-        Circumstances { device: &device, caller: from, now, longest: app.config.max_duration };
+    let relays = app.store.relays().await?;
+    let circumstances = Circumstances {
+        device: &device,
+        doors: Doors::of(&relays),
+        caller: from,
+        now,
+        longest: app.config.max_duration,
+    };
     let access = AccessRecord { asked_by: Some(name(&caller)), ..request::access(request, &circumstances)? };
     theirs.ask_for_access(&access).await?;
     info!(access = %access.id, device = %device.id, account = %theirs.id(), by = %caller.who, "access asked for");
     let location = [(header::LOCATION, format!("/v1/accounts/{}/accesses/{}", theirs.id(), access.id))];
-    let answer = view(&access, &device, &app.store.relays().await?, now);
+    let answer = view(&access, &device, &relays, now);
     Ok((StatusCode::CREATED, location, Answer(answer)).into_response())
 }
 
@@ -121,6 +127,7 @@ impl From<DecideError> for ApiError {
                 Self::new(Code::NothingToDecide, "this access waits for no decision: look at its status")
             }
             DecideError::TooMany => super::too_many(),
+            DecideError::Lease(problem) => problem.into(),
             DecideError::Store(problem) => problem.into(),
         }
     }

@@ -17,6 +17,10 @@ use crate::record::{AccessRecord, DeviceRecord};
 use crate::span::Span;
 use crate::store::Edits;
 
+mod via;
+
+pub(super) use via::{Doors, no_ports};
+
 /// How long an access lasts if nobody says.
 const USUAL: TimeDelta = TimeDelta::hours(24);
 
@@ -34,6 +38,8 @@ const HTTPS: u16 = 443;
 pub(super) struct Circumstances<'a> {
     /// The box that it names.
     pub(super) device: &'a DeviceRecord,
+    /// What the relays have.
+    pub(super) doors: Doors,
     /// Where it came from, if that is known.
     pub(super) caller: Option<IpAddr>,
     /// When it came.
@@ -46,6 +52,7 @@ pub(super) struct Circumstances<'a> {
 pub(super) fn access(request: CreateAccess, at: &Circumstances<'_>) -> Result<AccessRecord, ApiError> {
     let key = request.public_key.as_deref().map(key).transpose()?;
     check_port(request.exposed_port, key.is_some(), at.device)?;
+    let via = via::via(request.via, request.exposed_port, key.is_some(), at.doors)?;
     let allowed = match request.allowed_ips {
         Some(list) => networks(&list, request.allow_any)?,
         None => Networks::only(at.caller.ok_or_else(address_unknown)?),
@@ -60,6 +67,8 @@ pub(super) fn access(request: CreateAccess, at: &Circumstances<'_>) -> Result<Ac
         key,
         key_comment,
         login: request.login.unwrap_or_else(|| at.device.default_login()),
+        via,
+        leased: None,
         note: text::note(request.note.as_deref().unwrap_or(""))?,
         created_at: at.now,
         expires_at: expiry(request.expires_at, request.expires_in.as_deref(), at.now, at.longest)?

@@ -1,8 +1,8 @@
 //! An access, as the API shows it.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::{Access, Connection, Gate, KeyInfo, Via};
-use postern_protocol::connection::Way;
+use postern_protocol::api::{Access, Connection, KeyInfo, Via};
+use postern_protocol::connection::{By, Link, Way};
 use postern_protocol::ssh_key::PublicKey;
 
 use crate::record::{AccessRecord, DeviceRecord, RelayRecord};
@@ -28,8 +28,8 @@ pub(super) fn view(
         expires_at: access.expires_at,
         public_key: access.key.as_ref().map(|key| key_info(key, &access.key_comment)),
         login: access.login.clone(),
-        via: if access.port == SSH { Via::Gate } else { Via::Name },
-        public_port: None,
+        via: access.via,
+        public_port: access.leased.map(|leased| leased.port),
         note: access.note.clone(),
         created_at: access.created_at,
         status: standing.status(),
@@ -38,9 +38,9 @@ pub(super) fn view(
         revision: access.revision,
         asked_by: access.asked_by.clone(),
         approved_at: access.approved_at,
-        connection: gate(device, relays, now)
-            .filter(|_| !access.awaits_approval())
-            .and_then(|gate| connection(access, device, gate)),
+        connection: Some(())
+            .filter(|()| !access.awaits_approval())
+            .and_then(|()| connection(access, device, relays, now)),
     }
 }
 
@@ -57,19 +57,14 @@ fn key_info(key: &PublicKey, comment: &str) -> KeyInfo {
     }
 }
 
-/// The gate to go through: that of the relay which has the box, or else of one that is there, or else
-/// of any.
-fn gate<'a>(device: &DeviceRecord, relays: &'a [RelayRecord], now: DateTime<Utc>) -> Option<&'a Gate> {
-    let has_the_box =
-        |relay: &RelayRecord| device.online(now).is_some_and(|presence| presence.relay == relay.id);
-    let candidates = relays.iter().filter_map(|relay| Some((relay, relay.gate.as_ref()?)));
-    let nearest = candidates.min_by_key(|(relay, _)| (!has_the_box(relay), !relay.is_connected(now)));
-    nearest.map(|(_, gate)| gate)
-}
-
-/// How to connect, for what leads through the gate.
-fn connection(access: &AccessRecord, device: &DeviceRecord, gate: &Gate) -> Option<Connection> {
-    let way = Way {
+/// How to connect, if there is a relay to lead there.
+fn connection(
+    access: &AccessRecord,
+    device: &DeviceRecord,
+    relays: &[RelayRecord],
+    now: DateTime<Utc>,
+) -> Option<Connection> {
+    let ssh = |gate| Way {
         access: access.id,
         device: &device.name,
         port: access.port,
@@ -78,5 +73,41 @@ fn connection(access: &AccessRecord, device: &DeviceRecord, gate: &Gate) -> Opti
         gate,
         host_keys: &device.host_keys,
     };
-    (access.port == SSH).then(|| way.connection())
+    let link = |by| Link {
+        access: access.id,
+        label: &device.label,
+        port: access.port,
+        certificate: device.facts.as_ref().and_then(|facts| facts.certificate.as_ref()),
+        by,
+    };
+    match (access.via, access.port) {
+        (Via::Gate, SSH) => {
+            nearest(device, relays, now, |relay| relay.gate.as_ref()).map(ssh).map(|way| way.connection())
+        }
+        (Via::Name, _) => {
+            let web = nearest(device, relays, now, |relay| relay.web.as_ref())?;
+            Some(link(By::Name(web)).connection())
+        }
+        (Via::Port, port) if port != SSH => {
+            let relay =
+                relays.iter().find(|relay| Some(relay.id) == access.leased.map(|leased| leased.relay))?;
+            let by = By::Port { host: &relay.gate.as_ref()?.host, port: access.leased?.port };
+            Some(link(by).connection())
+        }
+        (Via::Gate | Via::Port, _) => None,
+    }
+}
+
+/// A door of the relay which has the box, or else of one that is there, or else of any.
+fn nearest<'a, T>(
+    device: &DeviceRecord,
+    relays: &'a [RelayRecord],
+    now: DateTime<Utc>,
+    door: impl Fn(&'a RelayRecord) -> Option<&'a T>,
+) -> Option<&'a T> {
+    let has_the_box =
+        |relay: &RelayRecord| device.online(now).is_some_and(|presence| presence.relay == relay.id);
+    let candidates = relays.iter().filter_map(|relay| Some((relay, door(relay)?)));
+    let nearest = candidates.min_by_key(|(relay, _)| (!has_the_box(relay), !relay.is_connected(now)));
+    nearest.map(|(_, door)| door)
 }

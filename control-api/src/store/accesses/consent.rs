@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use postern_protocol::grant::MAX_GRANTS;
 use postern_protocol::id::AccessId;
 
+use super::super::leases::LeaseError;
 use super::super::{Account, StoreError, Tx, row};
 use super::CreateAccessError;
 use crate::record::AccessRecord;
@@ -20,6 +21,9 @@ pub(crate) enum DecideError {
     /// It waits for no decision: it came from within, was decided on, or is over.
     #[error("the access waits for no decision")]
     NotAsked,
+    /// There is no public port for it.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The box has no room for one more that lives.
     #[error("the box has {MAX_GRANTS} live accesses")]
     TooMany,
@@ -62,6 +66,7 @@ impl Account {
                     return Err(DecideError::TooMany);
                 }
                 access.approved_at = Some(now);
+                tx.lease(&mut access, now).await?;
                 access.revision = tx.revise(access.device, now).await?;
             }
             false => access.revoked_at = Some(now),

@@ -1,5 +1,6 @@
 //! An access as a row.
 
+use postern_protocol::access::PublicPort;
 use postern_protocol::ssh_key::PublicKey;
 use sqlx::Row as _;
 
@@ -11,6 +12,7 @@ macro_rules! access_columns {
     () => {
         "a.id AS a_id, a.device AS a_device, a.port AS a_port, a.allowed AS a_allowed, a.key AS a_key,
          a.key_comment AS a_key_comment, a.login AS a_login, a.note AS a_note,
+         a.via AS a_via, a.leased_from AS a_leased_from, a.leased_port AS a_leased_port,
          a.created_at AS a_created_at, a.expires_at AS a_expires_at, a.revoked_at AS a_revoked_at,
          a.revised_at AS a_revised_at, a.revision AS a_revision, a.asked_by AS a_asked_by,
          a.approved_at AS a_approved_at"
@@ -23,8 +25,8 @@ impl Account {
     pub(super) async fn insert_access(&self, tx: &mut Tx, access: &AccessRecord) -> Result<(), StoreError> {
         let insert =
             "INSERT INTO accesses (id, account, device, port, allowed, key, key_comment, login, note,
-                      created_at, expires_at, revised_at, revision, asked_by)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+                      created_at, expires_at, revised_at, revision, asked_by, via, leased_from, leased_port)
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
         sqlx::query(insert)
             .bind(access.id.as_str())
             .bind(self.id.as_str())
@@ -40,6 +42,9 @@ impl Account {
             .bind(row::millis(access.revised_at))
             .bind(row::signed(access.revision))
             .bind(access.asked_by.as_deref())
+            .bind(row::word(&access.via))
+            .bind(row::shown(access.leased.map(|leased| leased.relay).as_ref()))
+            .bind(access.leased.map(|leased| i64::from(leased.port)))
             .execute(tx.db())
             .await?;
         Ok(())
@@ -48,7 +53,8 @@ impl Account {
     /// Writes down what may change in an access.
     pub(super) async fn update_access(&self, tx: &mut Tx, access: &AccessRecord) -> Result<(), StoreError> {
         let update = "UPDATE accesses SET allowed = $3, key = $4, key_comment = $5, login = $6, note = $7,
-                      expires_at = $8, revoked_at = $9, revised_at = $10, revision = $11, approved_at = $12
+                      expires_at = $8, revoked_at = $9, revised_at = $10, revision = $11, approved_at = $12,
+                      leased_from = $13, leased_port = $14
                       WHERE account = $1 AND id = $2";
         sqlx::query(update)
             .bind(self.id.as_str())
@@ -63,6 +69,8 @@ impl Account {
             .bind(row::millis(access.revised_at))
             .bind(row::signed(access.revision))
             .bind(access.approved_at.map(row::millis))
+            .bind(row::shown(access.leased.map(|leased| leased.relay).as_ref()))
+            .bind(access.leased.map(|leased| i64::from(leased.port)))
             .execute(tx.db())
             .await?;
         Ok(())
@@ -80,6 +88,8 @@ pub(in crate::store) fn access(found: &Row) -> Result<AccessRecord, StoreError> 
         key: key.map(|key| key.0),
         key_comment: found.try_get("a_key_comment")?,
         login: row::text(found, "a_login")?,
+        via: row::from_word(found, "a_via")?,
+        leased: leased(found)?,
         note: found.try_get("a_note")?,
         created_at: row::time(found, "a_created_at")?,
         expires_at: row::time(found, "a_expires_at")?,
@@ -89,6 +99,12 @@ pub(in crate::store) fn access(found: &Row) -> Result<AccessRecord, StoreError> 
         asked_by: found.try_get("a_asked_by")?,
         approved_at: row::maybe_time(found, "a_approved_at")?,
     })
+}
+
+fn leased(found: &Row) -> Result<Option<PublicPort>, StoreError> {
+    let relay = row::maybe_text(found, "a_leased_from")?;
+    let port = row::maybe_port(found, "a_leased_port")?;
+    Ok(relay.zip(port).map(|(relay, port)| PublicPort { relay, port }))
 }
 
 /// A key from its OpenSSH line.

@@ -139,12 +139,13 @@ impl FeedReader {
     }
 }
 
-/// What a relay says when it has started.
+/// What a relay with a TLS front says when it has started.
 pub(in crate::tests) fn hello(name: &str) -> Value {
     json!({
         "version": "1.2.3",
         "gate": { "host": format!("{name}.example.com"), "port": 2222, "host_keys": [
             { "key": KEY.rsplit_once(' ').unwrap().0, "fingerprint": "SHA256:never-believed" }] },
         "agents": format!("{name}.example.com:4433"),
+        "web": { "domain": format!("{name}.example.com"), "port": 443 },
     })
 }

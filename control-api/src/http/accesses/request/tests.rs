@@ -28,6 +28,7 @@ fn device() -> DeviceRecord {
     DeviceRecord {
         id: DeviceId::from_entropy([1; 10]),
         name: "box42".parse().unwrap(),
+        label: "box42".parse().unwrap(),
         created_at: now(),
         key: None,
         joined_at: None,
@@ -46,7 +47,8 @@ fn ask_from(caller: Option<&str>, mut request: Value) -> Result<AccessRecord, Ap
     request["device"] = "box42".into();
     let device = device();
     let caller = caller.map(|address| address.parse().unwrap());
-    let at = Circumstances { device: &device, caller, now: now(), longest: Span::days(30) };
+    let doors = Doors { front: true, ports: false };
+    let at = Circumstances { device: &device, doors, caller, now: now(), longest: Span::days(30) };
     access(serde_json::from_value(request).unwrap(), &at)
 }
 
