@@ -11,8 +11,10 @@ use crate::api::{Connection, Fingerprints, Gate, HostKey};
 use crate::id::{AccessId, DeviceName, Login};
 use crate::ssh_key::PublicKey;
 
+mod direct;
 mod dropbear;
 mod form;
+mod forward;
 mod host;
 mod link;
 mod openssh;
@@ -21,7 +23,9 @@ mod putty;
 mod tests;
 mod tools;
 
+pub use direct::Direct;
 pub use form::{Form, Rendered, RenderedFile, UnknownForm};
+pub use forward::Forward;
 pub use host::valid_host;
 pub use link::{By, Link};
 
@@ -31,7 +35,7 @@ const SSH_PORT: u16 = 22;
 /// Where a gate leads whose host is none: a name that nobody can have (RFC 6761, section 6.4).
 const NOWHERE: &str = "gate-host-is-not-valid.invalid";
 
-/// One access, and where it leads.
+/// An access through the gate to an SSH server, and where it leads.
 #[derive(Debug, Clone)]
 pub struct Way<'a> {
     /// The access, which is the user name at the gate.
@@ -78,8 +82,8 @@ impl Way<'_> {
             Form::KnownHosts => {
                 Rendered::file(format!("{}.known_hosts", self.device), self.known_hosts_file())
             }
-            Form::Putty => Rendered::file(format!("{}.reg", self.device), self.putty_registry()),
-            Form::PuttyUnix => self.putty_files(),
+            Form::Putty => Rendered::file(format!("{}.reg", self.device), putty::registry(&self.sessions())),
+            Form::PuttyUnix => putty::files(&self.sessions()),
             Form::Plink => Rendered::line(self.plink()),
             Form::Dbclient => Rendered::line(self.dbclient()),
             Form::WinScp => Rendered::line(self.winscp()),

@@ -38,6 +38,29 @@ fn port(access: &Value) -> u64 {
     access["public_port"].as_u64().unwrap_or_else(|| panic!("no public port in {access}"))
 }
 
+#[tokio::test]
+async fn the_command_names_the_port_and_expects_the_boxs_key() {
+    let api = api_with_ports().await;
+    let relay = api.relay("relay-1").await;
+    offer(&relay, "relay-1", Some("40000-40002")).await;
+    let device = api.post("/v1/devices", json!({ "name": "box44" })).await;
+    relay.join(&join_token(&device)).await;
+    let (access, port) = lease(&api, "box44").await;
+    let connection = shown(&api, &access).await["connection"].take();
+    let command = format!("ssh -p {port} -o HostKeyAlias=box44 root@relay-1.example.com");
+    assert_eq!(connection["command"], command);
+    assert_eq!(connection["fingerprints"]["gate"], json!([]));
+    assert_eq!(connection["fingerprints"]["device"].as_array().unwrap().len(), 1);
+    let page =
+        api.post("/v1/accesses", json!({ "device": "box44", "exposed_port": 443, "via": "port" })).await;
+    let url = format!("https://relay-1.example.com:{}/", page.json["public_port"]);
+    assert_eq!(page.json["connection"]["url"], url);
+    let body = json!({ "device": "box44", "exposed_port": 443, "public_key": KEY });
+    let forwarded = api.post("/v1/accesses", body).await;
+    let command = format!("ssh -N -L 8443:box44:443 -p 2222 {}@relay-1.example.com", forwarded.id());
+    assert_eq!(forwarded.json["connection"]["command"], command);
+}
+
 async fn shown(api: &Api, access: &str) -> Value {
     api.get(&format!("/v1/accesses/{access}")).await.json
 }
@@ -164,6 +187,7 @@ async fn ports_are_those_of_the_relay_that_has_the_box_or_was_seen_last() {
 async fn an_access_whose_relay_went_gets_another_port_when_it_is_edited() {
     let api = api_with_ports().await;
     let relay = api.relay("relay-1").await;
+    offer(&relay, "relay-1", Some("40000-40000")).await;
     let device = api.post("/v1/devices", json!({ "name": "box44" })).await;
     relay.join(&join_token(&device)).await;
     let _feed = relay.feed().await;

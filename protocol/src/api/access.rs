@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::HostKey;
-use crate::id::{AccessId, DeviceId, DeviceName, Login};
+use crate::id::{AccessId, DeviceId, DeviceName, Login, RelayId};
 
 /// `POST /v1/accesses`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -113,6 +113,9 @@ pub struct Access {
     /// The port of the relay that leads to it, if it has one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_port: Option<u16>,
+    /// The relay that has this port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayId>,
     /// Free text for people.
     pub note: String,
     /// When it was created.

@@ -8,7 +8,7 @@ use crate::ssh_key::PublicKey;
 /// What dbclient takes for granted.
 pub(super) const NOTE: &str = "Takes the key from ~/.ssh/id_dropbear, which dropbearconvert makes of OpenSSH's. Where OpenSSH \
                                reads the same known_hosts, it takes the relay's line for an SSH server on port 22, because \
-                               dbclient's lines name no ports.";
+                               dbclient's lines name no ports. To a public port it dials with nc.";
 
 impl Way<'_> {
     /// Writes down both hops' keys, then connects; for any version that knows Ed25519 (since 2020.79).

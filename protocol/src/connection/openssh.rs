@@ -18,7 +18,7 @@ impl Way<'_> {
     /// command line never reach the jump host.
     pub fn ssh_config(&self) -> String {
         let Self { access, device, login, gate, .. } = self;
-        let identity = self.identity_file();
+        let identity = identity_file(self.key);
         let port = match self.port {
             SSH_PORT => String::new(),
             port => format!("    Port {port}\n"),
@@ -43,10 +43,7 @@ impl Way<'_> {
 
     /// Lines for a known_hosts file: the gate's, then the box's.
     pub fn known_hosts(&self) -> Vec<String> {
-        let gate = match self.gate.port {
-            SSH_PORT => self.gate_host().to_owned(),
-            port => format!("[{}]:{port}", self.gate_host()),
-        };
+        let gate = in_known_hosts(self.gate_host(), self.gate.port);
         let line = |host: &str, keys: Vec<PublicKey>| {
             keys.into_iter().map(|key| format!("{host} {key}")).collect::<Vec<_>>()
         };
@@ -99,15 +96,23 @@ impl Way<'_> {
             port => format!("{option} {port} "),
         }
     }
+}
 
-    /// Where `ssh-keygen` puts a key of this type unless told otherwise.
-    fn identity_file(&self) -> &'static str {
-        match self.key.map(PublicKey::type_name) {
-            Some("ssh-rsa") => "~/.ssh/id_rsa",
-            Some("sk-ssh-ed25519@openssh.com") => "~/.ssh/id_ed25519_sk",
-            Some("sk-ecdsa-sha2-nistp256@openssh.com") => "~/.ssh/id_ecdsa_sk",
-            Some(name) if name.starts_with("ecdsa-") => "~/.ssh/id_ecdsa",
-            _ => "~/.ssh/id_ed25519",
-        }
+/// A place, as known_hosts files name it.
+pub(super) fn in_known_hosts(host: &str, port: u16) -> String {
+    match port {
+        SSH_PORT => host.to_owned(),
+        port => format!("[{host}]:{port}"),
+    }
+}
+
+/// Where `ssh-keygen` puts a key of this type unless told otherwise.
+pub(super) fn identity_file(key: Option<&PublicKey>) -> &'static str {
+    match key.map(PublicKey::type_name) {
+        Some("ssh-rsa") => "~/.ssh/id_rsa",
+        Some("sk-ssh-ed25519@openssh.com") => "~/.ssh/id_ed25519_sk",
+        Some("sk-ecdsa-sha2-nistp256@openssh.com") => "~/.ssh/id_ecdsa_sk",
+        Some(name) if name.starts_with("ecdsa-") => "~/.ssh/id_ecdsa",
+        _ => "~/.ssh/id_ed25519",
     }
 }

@@ -25,7 +25,7 @@ const REGISTRY_HEADER: &str = "Windows Registry Editor Version 5.00\r\n";
 const REGISTRY_SESSIONS: &str = r"HKEY_CURRENT_USER\Software\SimonTatham\PuTTY\Sessions";
 
 /// A saved session.
-struct Session {
+pub(super) struct Session {
     name: String,
     settings: Vec<(&'static str, Setting)>,
 }
@@ -50,24 +50,8 @@ impl Way<'_> {
         format!("plink {box_port}{box_keys}-proxycmd \"{through}\" {login}@{device}")
     }
 
-    /// For a double click. A key file that was chosen before is left as it is.
-    pub(super) fn putty_registry(&self) -> String {
-        let sessions = self.sessions().map(|session| session.in_registry());
-        format!("{REGISTRY_HEADER}{}", sessions.concat())
-    }
-
-    /// For `~/.putty/sessions`; the text writes them there.
-    pub(super) fn putty_files(&self) -> Rendered {
-        let files =
-            self.sessions().map(|session| RenderedFile { text: session.in_file(), name: session.name });
-        let write = |file: &RenderedFile| {
-            format!("cat > ~/.putty/sessions/{} <<'END'\n{}END\n", file.name, file.text)
-        };
-        let text = format!("mkdir -p ~/.putty/sessions\n{}{}", write(&files[0]), write(&files[1]));
-        Rendered { text: text.trim_end().to_owned(), files: files.into(), note: None }
-    }
-
-    fn sessions(&self) -> [Session; 2] {
+    /// A session for the gate, and one for the box that goes through it.
+    pub(super) fn sessions(&self) -> [Session; 2] {
         let gate = Session::new(
             format!("postern-{}", self.access),
             self.gate_host(),
@@ -88,8 +72,25 @@ impl Way<'_> {
     }
 }
 
+/// For a double click. A key file that was chosen before is left as it is.
+pub(super) fn registry(sessions: &[Session]) -> String {
+    let sessions: String = sessions.iter().map(Session::in_registry).collect();
+    format!("{REGISTRY_HEADER}{sessions}")
+}
+
+/// For `~/.putty/sessions`; the text writes them there.
+pub(super) fn files(sessions: &[Session]) -> Rendered {
+    let file = |session: &Session| RenderedFile { text: session.in_file(), name: session.name.clone() };
+    let files: Vec<RenderedFile> = sessions.iter().map(file).collect();
+    let write =
+        |file: &RenderedFile| format!("cat > ~/.putty/sessions/{} <<'END'\n{}END\n", file.name, file.text);
+    let text: String = files.iter().map(write).collect();
+    let text = format!("mkdir -p ~/.putty/sessions\n{}", text.trim_end());
+    Rendered { text, files, note: None }
+}
+
 impl Session {
-    fn new(name: String, host: &str, port: u16, user: &str, keys: &[PublicKey]) -> Self {
+    pub(super) fn new(name: String, host: &str, port: u16, user: &str, keys: &[PublicKey]) -> Self {
         let mut settings = vec![
             ("Protocol", Setting::Text("ssh".to_owned())),
             ("HostName", Setting::Text(host.to_owned())),
@@ -128,6 +129,7 @@ impl Session {
     }
 }
 
-fn host_key_options(keys: &[PublicKey]) -> String {
+/// `-hostkey` for each.
+pub(super) fn host_key_options(keys: &[PublicKey]) -> String {
     keys.iter().map(|key| format!("-hostkey {} ", key.fingerprint())).collect()
 }

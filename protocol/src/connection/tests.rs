@@ -44,6 +44,26 @@ impl Example {
         }
     }
 
+    /// The same box on a public port of the same host.
+    fn direct(&self) -> Direct<'_> {
+        Direct {
+            device: &self.device,
+            login: &self.login,
+            key: Some(&self.key),
+            host: &self.gate.host,
+            port: 40122,
+            host_keys: &self.host_keys,
+        }
+    }
+
+    fn forward(&self) -> Forward<'_> {
+        Forward { access: read("k7f2q5xwab"), device: &self.device, port: self.port, gate: &self.gate }
+    }
+
+    fn direct_forms(&self) -> Vec<Rendered> {
+        Form::ALL.map(|form| self.direct().render(form)).to_vec()
+    }
+
     fn all_forms(&self) -> Vec<Rendered> {
         Form::ALL.map(|form| self.way().render(form)).to_vec()
     }
@@ -69,9 +89,9 @@ const HOSTILE_HOSTS: [&str; 16] = [
 ];
 
 const INTRODUCTION: &str = "\
-Each form of four connections. A carriage return is shown as \\r.
+Each form of some connections. A carriage return is shown as \\r.
 
-All but three were tried as they stand, by host name and by IPv6 address, with OpenSSH's sshd 9.2 as
+All but three of those through the gate were tried as they stand, by host name and by IPv6 address, with OpenSSH's sshd 9.2 as
 gate and as box, in batch mode and with strict host key checking, so that any question would have
 failed: ssh, scp and sftp of OpenSSH 9.2, rsync 3.5, plink and pscp of PuTTY 0.78 (with the key from
 an agent, and with PublicKeyFile), dbclient 2022.83, ansible-core 2.19. The forms putty, winscp and vscode follow the
@@ -82,17 +102,21 @@ programs' documentation and sources.
 fn every_form_is_as_the_golden_file_shows_it() {
     let mut elsewhere = Example::through("relay.example.com", 4022);
     elsewhere.port = 8022;
-    let mut unseen = Example::through("relay.example.com", 22);
-    unseen.host_keys.clear();
     let mut text = String::from(INTRODUCTION);
-    for (title, example) in [
-        ("by name", Example::through("relay.example.com", 4022)),
-        ("by IPv6 address", Example::through("2001:db8::9", 4022)),
-        ("on a port of its own", elsewhere),
-        ("to a box whose host keys are not known, by a gate on port 22", unseen),
+    let by_name = Example::through("relay.example.com", 4022);
+    let by_address = Example::through("2001:db8::9", 4022);
+    let keyless = Example { host_keys: Vec::new(), ..Example::through("relay.example.com", 22) };
+    for (title, forms) in [
+        ("by name", by_name.all_forms()),
+        ("by IPv6 address", by_address.all_forms()),
+        ("on a port of its own", elsewhere.all_forms()),
+        ("to a box whose host keys are not known, by a gate on port 22", keyless.all_forms()),
+        ("by a public port", by_name.direct_forms()),
+        ("by a public port of an IPv6 address", by_address.direct_forms()),
+        ("by a public port, to a box whose host keys are not known", keyless.direct_forms()),
     ] {
         write!(text, "\n======== {title}\n").unwrap();
-        for (form, rendered) in Form::ALL.into_iter().zip(example.all_forms()) {
+        for (form, rendered) in Form::ALL.into_iter().zip(forms) {
             let shown = rendered.text.replace('\r', "\\r");
             write!(text, "\n== {form}\n{shown}\n").unwrap();
             if rendered.files.len() > 1 {
@@ -100,6 +124,18 @@ fn every_form_is_as_the_golden_file_shows_it() {
                 writeln!(text, "(files: {})", names.join(", ")).unwrap();
             }
         }
+    }
+    for (title, example, port) in [
+        ("a page through the gate", &by_name, 443),
+        ("a service through the gate, by IPv6 address", &by_address, 80),
+        ("a service on a high port, by a gate on port 22", &keyless, 9000),
+    ] {
+        write!(text, "\n======== {title}\n").unwrap();
+        let connection = Forward { port, ..example.forward() }.connection();
+        for (form, shown) in &connection.forms {
+            write!(text, "\n== {form}\n{shown}\n").unwrap();
+        }
+        assert_eq!(connection.forms["openssh"], connection.command);
     }
     assert_golden("connection/forms.txt", &text);
 }
@@ -166,7 +202,11 @@ fn a_hostile_host_leads_nowhere_in_every_form() {
     let nowhere = Example::through(NOWHERE, 4022).all_forms();
     for host in HOSTILE_HOSTS {
         assert!(!valid_host(host), "{host}");
-        assert_eq!(Example::through(host, 4022).all_forms(), nowhere, "{host}");
+        let hostile = Example::through(host, 4022);
+        assert_eq!(hostile.all_forms(), nowhere, "{host}");
+        assert_eq!(hostile.direct_forms(), Example::through(NOWHERE, 4022).direct_forms(), "{host}");
+        let shown = hostile.forward().connection();
+        assert_eq!(shown, Example::through(NOWHERE, 4022).forward().connection(), "{host}");
     }
 }
 
@@ -187,6 +227,8 @@ fn a_hostile_host_key_is_left_out_of_every_form() {
         example.host_keys.push(host_key);
         assert_eq!(example.all_forms(), harmless.all_forms(), "{hostile}");
         assert_eq!(example.way().connection(), harmless.way().connection(), "{hostile}");
+        assert_eq!(example.direct().connection(), harmless.direct().connection(), "{hostile}");
+        assert_eq!(example.forward().connection(), harmless.forward().connection(), "{hostile}");
     }
 }
 
@@ -197,6 +239,7 @@ fn a_fingerprint_is_that_of_its_key_whatever_was_claimed() {
         vec![HostKey { fingerprint: "SHA256:another".to_owned(), key: format!("{} ada", key(2)) }];
     let shown = example.way().connection().fingerprints;
     assert_eq!(shown.device, [HostKey::from(&key(2))]);
+    assert_eq!(example.direct().connection().fingerprints.device, [HostKey::from(&key(2))]);
     let plink = example.way().render(Form::Plink).text;
     assert!(plink.contains(&format!("-hostkey {} ", key(2).fingerprint())), "{plink}");
 }
@@ -218,6 +261,19 @@ fn openssh_reads_the_block_as_it_is_meant() {
     }
 }
 
+#[test]
+fn openssh_reads_the_block_of_a_public_port_as_it_is_meant() {
+    for host in ["relay.example.com", "2001:db8::9"] {
+        let example = Example::through(host, 4022);
+        let of_box = openssh_reads(&example.direct().ssh_config(), "box42");
+        let hostname = format!("hostname {host}");
+        for line in [hostname.as_str(), "port 40122", "user root", "hostkeyalias box42"] {
+            assert!(of_box.lines().any(|read| read == line), "{line}\n{of_box}");
+        }
+        assert!(!of_box.contains("proxyjump"), "{of_box}");
+    }
+}
+
 fn openssh_reads(config: &str, host: &str) -> String {
     let file = std::env::temp_dir().join(format!("postern-{}-{host}.ssh_config", std::process::id()));
     std::fs::write(&file, config).unwrap();
@@ -232,7 +288,9 @@ proptest! {
     fn no_host_breaks_out_of_any_form(host in any::<String>()) {
         let example = Example::through(&host, 4022);
         if !valid_host(&host) {
-            prop_assert_eq!(example.all_forms(), Example::through(NOWHERE, 4022).all_forms());
+            let nowhere = Example::through(NOWHERE, 4022);
+            prop_assert_eq!(example.all_forms(), nowhere.all_forms());
+            prop_assert_eq!(example.direct_forms(), nowhere.direct_forms());
         }
     }
 

@@ -42,7 +42,7 @@ impl Way<'_> {
 
 /// The key that a client prefers, as WinSCP writes fingerprints in URLs: type, hyphen, and SHA-256
 /// in the URL's own base64.
-fn winscp_key(option: &str, keys: &[PublicKey]) -> String {
+pub(super) fn winscp_key(option: &str, keys: &[PublicKey]) -> String {
     let preferred = keys.iter().min_by_key(|key| match key.type_name() {
         "ssh-ed25519" => 0,
         "ssh-rsa" => 2,

@@ -1,8 +1,9 @@
 //! An access, as the API shows it.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::{Access, Connection, KeyInfo, Via};
-use postern_protocol::connection::{By, Link, Way};
+use postern_protocol::access::PublicPort;
+use postern_protocol::api::{Access, Connection, Gate, KeyInfo, Via};
+use postern_protocol::connection::{By, Direct, Forward, Link, Way};
 use postern_protocol::ssh_key::PublicKey;
 
 use crate::record::{AccessRecord, DeviceRecord, RelayRecord};
@@ -30,6 +31,7 @@ pub(super) fn view(
         login: access.login.clone(),
         via: access.via,
         public_port: access.leased.map(|leased| leased.port),
+        relay: access.leased.map(|leased| leased.relay),
         note: access.note.clone(),
         created_at: access.created_at,
         status: standing.status(),
@@ -64,7 +66,29 @@ fn connection(
     relays: &[RelayRecord],
     now: DateTime<Utc>,
 ) -> Option<Connection> {
-    let ssh = |gate| Way {
+    let gate = || nearest(device, relays, now, |relay| relay.gate.as_ref());
+    Some(match (access.via, access.port) {
+        (Via::Gate, SSH) => through_the_gate(access, device, gate()?),
+        (Via::Gate, port) => {
+            Forward { access: access.id, device: &device.name, port, gate: gate()? }.connection()
+        }
+        (Via::Name, _) => {
+            let web = nearest(device, relays, now, |relay| relay.web.as_ref())?;
+            link(access, device, By::Name(web))
+        }
+        (Via::Port, port) => {
+            let PublicPort { relay, port: leased } = access.leased?;
+            let host = &relays.iter().find(|found| found.id == relay)?.gate.as_ref()?.host;
+            match port {
+                SSH => direct(access, device, host, leased),
+                _ => link(access, device, By::Port { host, port: leased }),
+            }
+        }
+    })
+}
+
+fn through_the_gate(access: &AccessRecord, device: &DeviceRecord, gate: &Gate) -> Connection {
+    let way = Way {
         access: access.id,
         device: &device.name,
         port: access.port,
@@ -73,29 +97,24 @@ fn connection(
         gate,
         host_keys: &device.host_keys,
     };
-    let link = |by| Link {
-        access: access.id,
-        label: &device.label,
-        port: access.port,
-        certificate: device.facts.as_ref().and_then(|facts| facts.certificate.as_ref()),
-        by,
+    way.connection()
+}
+
+fn direct(access: &AccessRecord, device: &DeviceRecord, host: &str, port: u16) -> Connection {
+    let direct = Direct {
+        device: &device.name,
+        login: &access.login,
+        key: access.key.as_ref(),
+        host,
+        port,
+        host_keys: &device.host_keys,
     };
-    match (access.via, access.port) {
-        (Via::Gate, SSH) => {
-            nearest(device, relays, now, |relay| relay.gate.as_ref()).map(ssh).map(|way| way.connection())
-        }
-        (Via::Name, _) => {
-            let web = nearest(device, relays, now, |relay| relay.web.as_ref())?;
-            Some(link(By::Name(web)).connection())
-        }
-        (Via::Port, port) if port != SSH => {
-            let relay =
-                relays.iter().find(|relay| Some(relay.id) == access.leased.map(|leased| leased.relay))?;
-            let by = By::Port { host: &relay.gate.as_ref()?.host, port: access.leased?.port };
-            Some(link(by).connection())
-        }
-        (Via::Gate | Via::Port, _) => None,
-    }
+    direct.connection()
+}
+
+fn link(access: &AccessRecord, device: &DeviceRecord, by: By<'_>) -> Connection {
+    let certificate = device.facts.as_ref().and_then(|facts| facts.certificate.as_ref());
+    Link { access: access.id, label: &device.label, port: access.port, certificate, by }.connection()
 }
 
 /// A door of the relay which has the box, or else of one that is there, or else of any.
