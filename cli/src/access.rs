@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use postern_protocol::api::{Access, AccessStatus, EditAccess};
+use postern_protocol::api::{Access, AccessStatus, EditAccess, Via};
 use postern_protocol::connection::Form;
 use postern_protocol::id::{AccessId, DeviceName};
 use tokio::time::{Instant, sleep};
@@ -15,13 +15,15 @@ use crate::device::{MOST, known};
 use crate::failure::{Answer, Failure, Outcome};
 use crate::identity;
 use crate::moments::{full, seen_from};
-use crate::output::{Listed, details, note, print, table};
+use crate::output::{Listed, details, note, print, table, tame};
 
 mod add;
 mod terms;
+mod via;
 
-pub(crate) use add::{Add, create, tell};
+pub(crate) use add::{Add, create, tell, warn};
 pub(crate) use terms::Terms;
+pub(crate) use via::via;
 
 /// `postern access …`
 #[derive(Debug, Subcommand)]
@@ -194,6 +196,11 @@ impl Show {
 /// How one program connects: the API says it in every form, from one place in code.
 fn rendered(access: &Access, form: Form) -> Result<&str, Failure> {
     let Some(connection) = &access.connection else { return Err(no_way(access)) };
+    if connection.ssh_config.is_none() && !connection.forms.contains_key(form.as_str()) {
+        let command = tame(&connection.command);
+        let why = format!("access {} is not for {form}; it is used so: {command}", access.id);
+        return Err(Failure::NotFound(why));
+    }
     let text = connection.forms.get(form.as_str());
     text.map(String::as_str).ok_or_else(|| {
         Failure::Unreachable(format!("the control API does not know the form {form}; it may be older"))
@@ -202,11 +209,11 @@ fn rendered(access: &Access, form: Form) -> Result<&str, Failure> {
 
 /// Why there is no command.
 pub(crate) fn no_way(access: &Access) -> Failure {
-    let why = match access.exposed_port {
-        22 => "no relay has started yet; see: postern relays".to_owned(),
-        port => format!("it leads to port {port}, which is not reached with ssh"),
+    let why = match (access.via, access.public_port) {
+        (Via::Port, None) => tame(&access.status_reason).into_owned(),
+        _ => "no relay that leads there has started; see: postern relays".to_owned(),
     };
-    Failure::NotFound(format!("access {} has no ssh command: {why}", access.id))
+    Failure::NotFound(format!("access {} cannot be used: {why}", access.id))
 }
 
 impl Edit {
@@ -268,6 +275,7 @@ fn list(accesses: &[Access], now: DateTime<Utc>) -> String {
             access.id.to_string(),
             access.device_name.to_string(),
             access.exposed_port.to_string(),
+            via::word(access),
             access.login.to_string(),
             access.allowed_ips.join(", "),
             status(access.status).to_owned(),
@@ -276,7 +284,7 @@ fn list(accesses: &[Access], now: DateTime<Utc>) -> String {
         ]
     };
     let rows: Vec<_> = accesses.iter().map(row).collect();
-    table(["ID", "BOX", "PORT", "LOGIN", "FROM", "STATUS", "ENDS", "NOTE"], &rows)
+    table(["ID", "BOX", "PORT", "VIA", "LOGIN", "FROM", "STATUS", "ENDS", "NOTE"], &rows)
 }
 
 fn status(status: AccessStatus) -> &'static str {
@@ -292,6 +300,9 @@ fn status(status: AccessStatus) -> &'static str {
 fn describe(access: &Access, now: DateTime<Utc>) -> String {
     let key = access.public_key.as_ref();
     let connection = access.connection.as_ref();
+    // Where the command is the link, once is enough.
+    let link =
+        connection.and_then(|connection| connection.url.as_ref().filter(|url| **url != connection.command));
     let fingerprints = |of_gate: bool| {
         let fingerprints = &connection?.fingerprints;
         let keys = if of_gate { &fingerprints.gate } else { &fingerprints.device };
@@ -302,6 +313,7 @@ fn describe(access: &Access, now: DateTime<Utc>) -> String {
         &format!("{}: {}, {}", access.id, status(access.status), access.status_reason),
         &[
             ("box", Some(format!("{}, port {}", access.device_name, access.exposed_port))),
+            ("via", Some(via::word(access))),
             ("login", Some(access.login.to_string())),
             ("from", Some(access.allowed_ips.join("\n"))),
             ("ends", Some(format!("{} ({})", full(access.expires_at), seen_from(now, access.expires_at)))),
@@ -311,14 +323,17 @@ fn describe(access: &Access, now: DateTime<Utc>) -> String {
                     format!("{} {} {}", key.r#type, key.fingerprint, key.comment).trim_end().to_owned()
                 }),
             ),
-            ("warning", key.and_then(|key| key.warning.clone())),
+            ("key warning", key.and_then(|key| key.warning.clone())),
             ("asked by", access.asked_by.clone()),
             ("note", Some(access.note.clone()).filter(|note| !note.is_empty())),
             ("created", Some(full(access.created_at))),
             ("since", Some(full(access.status_since))),
             ("gate's keys", fingerprints(true)),
             ("box's keys", fingerprints(false)),
+            ("certificate", connection.and_then(|connection| connection.fingerprints.certificate.clone())),
+            ("warning", connection.and_then(|connection| connection.warning.clone())),
             ("command", connection.map(|connection| connection.command.clone())),
+            ("link", link.cloned()),
         ],
     )
 }

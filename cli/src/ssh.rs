@@ -10,12 +10,12 @@ use clap::Args;
 use postern_protocol::api::{Access, AccessStatus, CreateAccess, Relay};
 use postern_protocol::id::{DeviceName, Login};
 
-use crate::access::{create, live, no_way, tell};
+use crate::access::{create, live, no_way, tell, warn};
 use crate::args::Session;
 use crate::failure::{Failure, Outcome};
 use crate::identity::{self, At, Identity};
 use crate::output::{note, tame};
-use crate::way::{Block, Folder, Held, best, gate, held};
+use crate::way::{Block, Folder, Held, best, held, start};
 
 /// How long an access lasts that is created on the way.
 const LASTS: &str = "2h";
@@ -83,7 +83,10 @@ impl Ssh {
         let found = best(&mine, self.target.login.as_ref()).filter(|_| !self.new);
         let created;
         let held = match found {
-            Some(held) => held.clone(),
+            Some(held) => {
+                warn(held.access);
+                held.clone()
+            }
             None => {
                 created = self.create(session, &identities).await?;
                 Held { access: &created.0, identity: &created.1 }
@@ -130,7 +133,7 @@ impl Ssh {
 async fn prepare(session: &Session, held: &Held<'_>) -> Result<Folder, Failure> {
     let access = held.access;
     let relays = session.api.list_whole::<Relay>(&["relays"]).await?.items;
-    let gate = gate(access, &relays).ok_or_else(|| no_way(access))?;
+    let start = start(access, &relays).ok_or_else(|| no_way(access))?;
     let box_keys = access.connection.as_ref().map_or(0, |connection| connection.fingerprints.device.len());
     if box_keys == 0 {
         return Err(Failure::NotFound(format!(
@@ -146,7 +149,7 @@ async fn prepare(session: &Session, held: &Held<'_>) -> Result<Folder, Failure> 
     let name = format!("{}.{}", access.device_name, access.login);
     let folder = Folder::open(session.places.ways(), &name)?;
     let names = [access.device_name.to_string()];
-    folder.write("", &[Block::new(held, gate, &names, &folder)?], GO_ALONG)?;
+    folder.write("", &[Block::new(held, start, &names, &folder)?], GO_ALONG)?;
     Ok(folder)
 }
 

@@ -19,7 +19,7 @@ use crate::failure::{Answer, Failure, Outcome};
 use crate::output::{Output, note, print};
 use crate::places::Places;
 use crate::settings::Target;
-use crate::way::{Block, Folder, gate, held, quoted};
+use crate::way::{Block, Folder, held, quoted, start};
 use crate::{file, identity};
 
 mod include;
@@ -110,13 +110,13 @@ async fn refresh(session: &Session) -> Result<Vec<String>, Failure> {
     let folder = ways(&session.places)?;
     let (mut blocks, mut names, mut boxes) = (Vec::new(), Vec::new(), HashSet::new());
     for held in held(&accesses, &identities, Utc::now()) {
-        let Some(gate) = gate(held.access, &relays.items) else { continue };
+        let Some(start) = start(held.access, &relays.items) else { continue };
         let by_access = format!("{}.{DOMAIN}", held.access.id);
         // The best access of a box stands first, and so it has the box's name.
         let by_box =
             boxes.insert(held.access.device).then(|| format!("{}.{DOMAIN}", held.access.device_name));
         let both: Vec<String> = by_box.into_iter().chain([by_access]).collect();
-        blocks.push(Block::new(&held, gate, &both, &folder)?);
+        blocks.push(Block::new(&held, start, &both, &folder)?);
         names.extend(both.into_iter().next());
     }
     folder.write("# Written by postern ssh-config; changes are lost.\n", &blocks, "")?;

@@ -9,7 +9,7 @@ use postern_protocol::id::{AccessId, DeviceName};
 
 use crate::args::Session;
 use crate::device::known;
-use crate::failure::{Answer, Outcome};
+use crate::failure::{Answer, Failure, Outcome};
 use crate::moments::{date, full};
 use crate::{identity, output};
 
@@ -24,9 +24,12 @@ pub(crate) struct VerifyCommand {
     /// The port of the box
     #[arg(long, default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// The key they would prove: a file, or `-` for stdin; none for a web page
-    #[arg(long, value_name = "FILE", required_if_eq("port", "22"))]
+    /// The key they would prove: a file, or `-` for stdin; none for a web page or a public port
+    #[arg(long, value_name = "FILE")]
     key: Option<String>,
+    /// The public port of the relay that they would come to
+    #[arg(long, value_name = "PORT", conflicts_with = "key", value_parser = clap::value_parser!(u16).range(1..))]
+    public_port: Option<u16>,
     /// The access they would name; left out, any access of the box may let them in
     #[arg(long)]
     access: Option<AccessId>,
@@ -38,12 +41,16 @@ pub(crate) struct VerifyCommand {
 impl VerifyCommand {
     /// Asks, and answers with the exit status too.
     pub(crate) async fn run(self, session: &Session) -> Outcome {
+        if self.port == 22 && self.key.is_none() && self.public_port.is_none() {
+            let advice = "port 22 is reached with --key FILE through the gate, or by a --public-port";
+            return Err(Failure::Usage(advice.to_owned()));
+        }
         let key = match &self.key {
             Some(key) => Some(identity::named(key, &session.places).await?.line()),
             None => None,
         };
-        let Self { device, from: source, port, access, at, .. } = self;
-        let attempt = Verify { device: device.to_string(), source, port, key, public_port: None, access, at };
+        let Self { device, from: source, port, public_port, access, at, .. } = self;
+        let attempt = Verify { device: device.to_string(), source, port, key, public_port, access, at };
         let asked = session.api.ask::<VerifyAnswer>(&["verify"], &attempt).await;
         let answer = known(&session.api, &device, asked).await?;
         session.output.reply(&answer, words)?;

@@ -4,11 +4,10 @@
 //! What goes into a file is made of parts that were checked, never of text that somebody sent: a line
 //! of ssh's configuration can run programs.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use postern_protocol::api::{Access, AccessStatus, Gate, HostKey, Relay};
+use postern_protocol::api::{Access, AccessStatus, Gate, HostKey, Relay, Via};
 use postern_protocol::connection::valid_host;
 use postern_protocol::id::Login;
 use postern_protocol::ssh_key::PublicKey;
@@ -58,8 +57,34 @@ pub(crate) fn best<'a, 'b>(held: &'b [Held<'a>], login: Option<&Login>) -> Optio
     held.iter().find(|held| login.is_none_or(|login| *login == held.access.login))
 }
 
+/// Where an access begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start<'a> {
+    /// At a relay's gate, which is a hop of its own.
+    Gate(&'a Gate),
+    /// At a public port, which leads straight to the box.
+    Port {
+        /// The relay's host.
+        host: &'a str,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// Where an access begins, as the relays say it.
+pub(crate) fn start<'a>(access: &Access, relays: &'a [Relay]) -> Option<Start<'a>> {
+    match access.via {
+        Via::Gate => gate(access, relays).map(Start::Gate),
+        Via::Port => {
+            let relay = relays.iter().find(|relay| Some(relay.id) == access.relay)?;
+            Some(Start::Port { host: &relay.gate.as_ref()?.host, port: access.public_port? })
+        }
+        Via::Name => None,
+    }
+}
+
 /// The gate that an access leads through: the one whose host keys its connection shows.
-pub(crate) fn gate<'a>(access: &Access, relays: &'a [Relay]) -> Option<&'a Gate> {
+fn gate<'a>(access: &Access, relays: &'a [Relay]) -> Option<&'a Gate> {
     let shown = &access.connection.as_ref()?.fingerprints.gate;
     let has_its_keys = |gate: &&Gate| {
         gate.host_keys.iter().any(|key| shown.iter().any(|shown| shown.fingerprint == key.fingerprint))
@@ -78,33 +103,58 @@ impl Block {
     /// The way by an access under these names, with keys and known hosts found in `folder`.
     pub(crate) fn new(
         held: &Held<'_>,
-        gate: &Gate,
+        start: Start<'_>,
         names: &[String],
         folder: &Folder,
     ) -> Result<Self, Failure> {
         let Access { id, device_name, login, connection, .. } = held.access;
-        if !valid_host(&gate.host) {
-            return Err(Failure::Usage(format!(
-                "the relay's gate has no usable host: '{}'",
-                crate::output::tame(&gate.host)
-            )));
-        }
+        let host = start.host()?;
         let box_keys = connection.as_ref().map_or(&[][..], |connection| &connection.fingerprints.device);
-        let jump = format!("postern-{id}");
         let shared = shared(&folder.identity(held.identity)?, &folder.known_hosts())?;
-        let mut text = format!("Host {}\n", names.join(" "));
-        let _ = write!(
-            text,
-            "    HostName {device_name}\n    HostKeyAlias {device_name}\n    User {login}\n    ProxyJump {jump}\n{shared}\
-             Host {jump}\n    HostName {}\n    Port {}\n    User {id}\n    ProxyJump none\n{shared}",
-            gate.host, gate.port
-        );
-        let at_gate = match gate.port {
-            22 => gate.host.clone(),
-            port => format!("[{}]:{port}", gate.host),
+        let names = names.join(" ");
+        let known_box = lines(device_name.as_str(), box_keys);
+        Ok(match start {
+            Start::Gate(gate) => Self {
+                text: format!(
+                    "Host {names}\n    HostName {device_name}\n    HostKeyAlias {device_name}\n    User {login}\n    \
+                     ProxyJump postern-{id}\n{shared}\
+                     Host postern-{id}\n    HostName {host}\n    Port {}\n    User {id}\n    ProxyJump none\n{shared}",
+                    gate.port
+                ),
+                known_hosts: lines(&in_known_hosts(host, gate.port), &gate.host_keys) + &known_box,
+            },
+            Start::Port { port, .. } => Self {
+                text: format!(
+                    "Host {names}\n    HostName {host}\n    Port {port}\n    HostKeyAlias {device_name}\n    \
+                     User {login}\n    ProxyJump none\n{shared}"
+                ),
+                known_hosts: known_box,
+            },
+        })
+    }
+}
+
+impl<'a> Start<'a> {
+    /// The relay's host, fit to stand in a file.
+    fn host(&self) -> Result<&'a str, Failure> {
+        let host = match *self {
+            Self::Gate(gate) => &gate.host,
+            Self::Port { host, .. } => host,
         };
-        let known_hosts = lines(&at_gate, &gate.host_keys) + &lines(device_name.as_str(), box_keys);
-        Ok(Self { text, known_hosts })
+        match valid_host(host) {
+            true => Ok(host),
+            false => {
+                let shown = crate::output::tame(host);
+                Err(Failure::Usage(format!("the relay has no usable host: '{shown}'")))
+            }
+        }
+    }
+}
+
+fn in_known_hosts(host: &str, port: u16) -> String {
+    match port {
+        22 => host.to_owned(),
+        port => format!("[{host}]:{port}"),
     }
 }
 

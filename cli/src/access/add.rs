@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use chrono::Utc;
 use clap::Args;
-use postern_protocol::api::{Access, AccessStatus, CreateAccess, Created, Progress};
+use postern_protocol::api::{Access, AccessStatus, CreateAccess, Created, Progress, Via};
 use postern_protocol::id::DeviceName;
 
-use super::{Terms, no_way};
+use super::{Terms, no_way, via};
 use crate::account::segment;
 use crate::api::{Api, Query, Reply};
 use crate::args::Session;
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// `postern access add`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Left out: --key is your own key, --from is your own address as the control API sees it, and it lasts 24 hours.
+Left out: --key is your own key for port 22 and for the gate, --from is your own address as the control API sees it, and it lasts 24 hours.
 The command goes to stdout, everything else to stderr, so that $(postern access add box42) can be run.")]
 pub(crate) struct Add {
     /// The box, by name or id
@@ -35,6 +35,9 @@ pub(crate) struct Add {
     /// The port of the box: 22 for SSH, 443 for its web page, or that of a service it lists
     #[arg(long, default_value_t = SSH, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
+    /// How visitors come in; left out, through the gate with a key, and else by a name or a public port
+    #[arg(long, value_parser = via())]
+    via: Option<Via>,
     #[command(flatten)]
     terms: Terms,
     /// Do not wait until the rule is in force
@@ -49,12 +52,12 @@ pub(crate) struct Add {
 impl Add {
     /// Creates it, says how far its rule has come, and prints the command.
     pub(crate) async fn run(self, session: &Session) -> Outcome {
-        let Self { device, port, terms, no_wait, account } = self;
-        let key = key(&terms, port, session).await?;
+        let Self { device, port, via, terms, no_wait, account } = self;
+        let key = key(&terms, port, via, session).await?;
         if let Some(key) = &key {
             announce(key, terms.key.is_none());
         }
-        let request = request(&device, port, terms, key.as_ref());
+        let request = CreateAccess { via, ..request(&device, port, terms, key.as_ref()) };
         if let Some(account) = account {
             return ask(session, &account, &request).await;
         }
@@ -111,12 +114,17 @@ async fn explain_waiting<T>(device: &DeviceName) -> T {
     pending().await
 }
 
-/// The key that is named; for SSH, one's own if none is.
-async fn key(terms: &Terms, port: u16, session: &Session) -> Result<Option<Given>, Failure> {
-    match (&terms.key, port) {
-        (Some(name), _) => identity::named(name, &session.places).await.map(Some),
-        (None, SSH) => identity::usual(&session.places).await.map(Some),
-        (None, _) => Ok(None),
+/// The key that is named; for SSH and for the gate, one's own if none is.
+async fn key(
+    terms: &Terms,
+    port: u16,
+    via: Option<Via>,
+    session: &Session,
+) -> Result<Option<Given>, Failure> {
+    match &terms.key {
+        Some(name) => identity::named(name, &session.places).await.map(Some),
+        None if port == SSH || via == Some(Via::Gate) => identity::usual(&session.places).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -156,6 +164,14 @@ pub(crate) fn tell(created: &Created) {
         note(&format!("pending: {}", tame(&access.status_reason)));
     }
     note(&terms_in_words(access));
+    warn(access);
+}
+
+/// What is amiss although the command may work.
+pub(crate) fn warn(access: &Access) {
+    if let Some(warning) = access.connection.as_ref().and_then(|connection| connection.warning.as_ref()) {
+        note(&format!("warning: {}", tame(warning)));
+    }
 }
 
 /// `rule signed · in force on relay-1 after 12 ms · box42 has it after 31 ms`

@@ -30,8 +30,8 @@ fn the_way_of_a_rule_is_one_line() {
 fn accesses_are_shown_tamed() {
     assert_eq!(
         list(&[access()], now()),
-        "ID          BOX    PORT  LOGIN  FROM             STATUS  ENDS    NOTE\n\
-         k7f2q5xwab  box42  22    root   198.51.100.7/32  active  in 2 h  for \\u{1b}[2J ann"
+        "ID          BOX    PORT  VIA   LOGIN  FROM             STATUS  ENDS    NOTE\n\
+         k7f2q5xwab  box42  22    gate  root   198.51.100.7/32  active  in 2 h  for \\u{1b}[2J ann"
     );
     let shown = describe(&access(), now());
     assert!(shown.starts_with("k7f2q5xwab: active, in force on relay-1 and on box42\n"), "{shown}");
@@ -70,4 +70,24 @@ fn terms_are_asked_for_as_they_were_given() {
 fn without_a_relay_there_is_no_command_and_it_says_why() {
     let failure = rendered(&access(), Form::Plink).unwrap_err();
     assert!(failure.to_string().contains("postern relays"), "{failure}");
+}
+
+#[test]
+fn a_way_in_is_a_word_and_a_port() {
+    let mut access = access();
+    access.via = Via::Port;
+    access.public_port = Some(40122);
+    assert!(list(std::slice::from_ref(&access), now()).contains("port 40122"));
+    assert!(describe(&access, now()).contains("port 40122"));
+}
+
+#[test]
+fn a_page_is_not_for_programs_that_speak_ssh() {
+    let mut page = access();
+    let connection = r#"{"command":"https://relay:40123/","known_hosts":[],"fingerprints":
+        {"gate":[],"device":[],"certificate":"5e5e"}}"#;
+    page.connection = Some(serde_json::from_str(connection).unwrap());
+    let failure = rendered(&page, Form::Plink).unwrap_err();
+    assert!(failure.to_string().ends_with("it is used so: https://relay:40123/"), "{failure}");
+    assert!(describe(&page, now()).contains("5e5e"));
 }

@@ -9,7 +9,7 @@ use postern_protocol::ssh_key::PublicKey;
 use super::*;
 use crate::api::Query;
 use crate::identity::{At, Identity};
-use crate::way::{Block, Folder, gate, held};
+use crate::way::{Block, Folder, held, start};
 
 /// A running `postern up` on a folder of its own.
 struct Running {
@@ -52,9 +52,9 @@ impl Running {
         let accesses = [created.access.clone()];
         let identities = [identity.clone()];
         let held = held(&accesses, &identities, Utc::now());
-        let gate = gate(&accesses[0], &relays).unwrap();
+        let start = start(&accesses[0], &relays).unwrap();
         let folder = Folder::open(dir.join("ssh"), "demo").unwrap();
-        let block = Block::new(&held[0], gate, &["demo".to_owned()], &folder).unwrap();
+        let block = Block::new(&held[0], start, &["demo".to_owned()], &folder).unwrap();
         folder.write("", &[block], "").unwrap();
         let mut ssh = Command::new("ssh");
         ssh.arg("-F")

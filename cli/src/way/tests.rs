@@ -70,7 +70,7 @@ fn ssh_reads_both_hops_with_the_one_key_and_no_question() {
     let held = Held { access: &access, identity: &identity };
     let folder = Folder::open(dir.path().join("100% ssh"), "ways").unwrap();
     let names = ["box42.postern".to_owned(), "aaaaaaaaaa.postern".to_owned()];
-    let block = Block::new(&held, &gate_at("2001:db8::9", 2222), &names, &folder).unwrap();
+    let block = Block::new(&held, Start::Gate(&gate_at("2001:db8::9", 2222)), &names, &folder).unwrap();
     folder.write("", &[block], "").unwrap();
     let identity_file = format!("identityfile {}", private.display()).replace('%', "%%");
     let known_hosts = format!("userknownhostsfile {}", folder.known_hosts().display()).replace('%', "%%");
@@ -118,9 +118,10 @@ fn nothing_that_was_sent_can_become_a_line_of_configuration() {
     let identity = identity(At::File("/k".into()));
     let held = Held { access: &access, identity: &identity };
     for host in ["relay\n    ProxyCommand touch /tmp/x", "a b", "", "-x", "relay;x", "%h", "$(x)"] {
-        assert!(Block::new(&held, &gate_at(host, 22), &[], &folder).is_err(), "{host:?}");
+        assert!(Block::new(&held, Start::Gate(&gate_at(host, 22)), &[], &folder).is_err(), "{host:?}");
     }
-    let block = Block::new(&held, &gate_at("relay.example.com", 22), &["x".to_owned()], &folder).unwrap();
+    let block = Block::new(&held, Start::Gate(&gate_at("relay.example.com", 22)), &["x".to_owned()], &folder)
+        .unwrap();
     assert_eq!(block.known_hosts, format!("relay.example.com {OTHER_KEY}\nbox42 {OTHER_KEY}\n"));
 }
 
@@ -145,4 +146,33 @@ fn the_gate_is_the_one_whose_keys_are_shown() {
     let access = access("aaaaaaaaaa", "2023-11-15T10:00:00Z", "active", KEY);
     assert_eq!(gate(&access, &relays).map(|gate| gate.port), Some(2));
     assert!(gate(&access, &relays[..1]).is_none());
+}
+
+#[test]
+fn a_public_port_is_one_hop_to_the_box() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path().join("ssh"), "ways").unwrap();
+    let mut access = access("aaaaaaaaaa", "2023-11-15T10:00:00Z", "active", KEY);
+    access.via = Via::Port;
+    access.public_port = Some(40122);
+    access.relay = Some("k7f2q5xwab".parse().unwrap());
+    let relay: Relay = serde_json::from_value(serde_json::json!({
+        "id": "k7f2q5xwab", "name": "a", "created_at": now(), "connected": true, "revision_in_force": 1,
+        "revision": 1, "boxes": 0, "gate": gate_at("relay.example.com", 2222),
+    }))
+    .unwrap();
+    let relays = [relay];
+    let start = start(&access, &relays).unwrap();
+    assert_eq!(start, Start::Port { host: "relay.example.com", port: 40122 });
+    let identity = identity(At::File("/k".into()));
+    let held = Held { access: &access, identity: &identity };
+    let block = Block::new(&held, start, &["box42".to_owned()], &folder).unwrap();
+    assert_eq!(block.known_hosts, format!("box42 {OTHER_KEY}\n"));
+    folder.write("", &[block], "").unwrap();
+    let read = as_ssh_reads(&folder.config(), "box42");
+    for line in ["hostname relay.example.com", "port 40122", "user root", "hostkeyalias box42"] {
+        assert!(read.iter().any(|read| read == line), "{line} in {read:?}");
+    }
+    access.relay = None;
+    assert_eq!(super::start(&access, &relays), None);
 }
