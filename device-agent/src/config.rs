@@ -82,18 +82,18 @@ pub enum SshChoice {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeysSettings {
-    /// What the server that reads them understands.
-    pub style: KeysStyle,
+    /// What the server that reads them understands; left out, it is seen from how the server that visitors
+    /// reach introduces itself.
+    pub style: Option<KeysStyle>,
     /// The keys file of each login in which the agent keeps a block of its own.
     pub files: BTreeMap<Login, PathBuf>,
 }
 
 /// What the server that reads a keys file understands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeysStyle {
     /// OpenSSH: keys carry their expiry and where they may come from.
-    #[default]
     Openssh,
     /// Dropbear, which ignores a key that carries an option unknown to it.
     Dropbear,
@@ -232,7 +232,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.ssh.address, Some("127.0.0.1:2022".parse().unwrap()));
-        assert_eq!(config.keys.style, KeysStyle::Dropbear);
+        assert_eq!(config.keys.style, Some(KeysStyle::Dropbear));
         assert_eq!(config.network.interfaces, ["wan0", "wwan0"]);
         assert_eq!(config.services.address(80), Some("192.168.8.1:80".parse().unwrap()));
     }

@@ -27,7 +27,7 @@ mod block;
 mod file;
 mod line;
 
-use line::{Expiry, Form, end, lines, live};
+use line::{Expiry, Form, end, lines, live, style_of};
 
 /// The file in the state directory that names every keys file with a block of ours, so that one
 /// which the settings no longer name is still put right.
@@ -104,12 +104,14 @@ pub fn authorized_keys(config: &Config, login: &Login) -> anyhow::Result<String>
 }
 
 fn form(settings: &KeysSettings, server: &Server) -> Form {
-    let form = Form { style: settings.style, expiry: Expiry::Utc, server: None };
+    let form = |version: &str| Form {
+        style: settings.style.unwrap_or_else(|| style_of(version)),
+        expiry: Expiry::for_server(version, local),
+        server: None,
+    };
     match server {
-        Server::System(found) => {
-            Form { expiry: Expiry::for_server(&found.version, local), ..form }.at(found.address)
-        }
-        Server::Builtin(_) | Server::Nothing => form,
+        Server::System(found) => form(&found.version).at(found.address),
+        Server::Builtin(_) | Server::Nothing => form(""),
     }
 }
 

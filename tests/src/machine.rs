@@ -191,18 +191,17 @@ impl Running {
 
     fn configuration(&self, keys_file: &Path) -> Table {
         let text = |path: &Path| Value::from(path.to_str().expect("temporary paths are text"));
-        let mut ssh = Table::new();
-        let mut keys = Table::new();
-        ssh.insert("server".into(), "system".into());
-        ssh.extend(self.address().map(|address| ("address".into(), address.to_string().into())));
-        match self {
-            Self::Sshd(sshd) => _ = ssh.insert("host_keys".into(), text(sshd.host_keys_dir())),
-            Self::Dropbear(_) => _ = keys.insert("style".into(), "dropbear".into()),
-            Self::Builtin => _ = ssh.insert("server".into(), "builtin".into()),
-        }
-        if !matches!(self, Self::Builtin) {
+        let (mut ssh, mut keys) = (Table::new(), Table::new());
+        if let Some(address) = self.address() {
+            ssh.insert("server".into(), "system".into());
+            ssh.insert("address".into(), address.to_string().into());
             let files = Table::from_iter([(own_login(), text(keys_file))]);
             keys.insert("files".into(), files.into());
+        } else {
+            ssh.insert("server".into(), "builtin".into());
+        }
+        if let Self::Sshd(sshd) = self {
+            ssh.insert("host_keys".into(), text(sshd.host_keys_dir()));
         }
         Table::from_iter([
             ("default_login".into(), own_login().into()),

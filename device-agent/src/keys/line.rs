@@ -52,6 +52,15 @@ impl Expiry {
     }
 }
 
+/// What an SSH server that introduces itself like this understands. OpenSSH's options are the stricter
+/// ones, so they are for whatever is not known: better a key that opens nothing than one that never ends.
+pub(crate) fn style_of(version: &str) -> KeysStyle {
+    match version.starts_with("dropbear") {
+        true => KeysStyle::Dropbear,
+        false => KeysStyle::Openssh,
+    }
+}
+
 impl Form {
     /// How lines are written for an SSH server at this address.
     pub(crate) fn at(mut self, address: SocketAddr) -> Self {
@@ -146,6 +155,16 @@ mod tests {
         let line = of(vec![grant(22)], form(KeysStyle::Dropbear, Expiry::Utc), now());
         let (key, access) = (key().to_openssh(), grant(22).access);
         assert_eq!(line, [format!("no-X11-forwarding {key} postern:{access}")]);
+    }
+
+    #[test]
+    fn only_dropbear_is_taken_for_dropbear() {
+        for version in ["dropbear_2022.83", "dropbear"] {
+            assert_eq!(style_of(version), KeysStyle::Dropbear);
+        }
+        for version in ["OpenSSH_9.2p1", "OpenSSH_for_dropbear", "Sun_SSH_1.1", ""] {
+            assert_eq!(style_of(version), KeysStyle::Openssh);
+        }
     }
 
     #[test]
