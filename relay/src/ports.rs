@@ -23,6 +23,9 @@ use crate::metrics::Metrics;
 use crate::session::{Call, Reception};
 use crate::tcp::Caller;
 
+#[cfg(test)]
+mod tests;
+
 /// A port that another program had may be free again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 

@@ -92,7 +92,7 @@ impl fmt::Debug for HelloReader {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -100,7 +100,7 @@ pub(super) mod tests {
     use super::*;
 
     /// The first flight of a real client.
-    pub(in super::super) fn client_hello(name: &str, alpn: &[&[u8]]) -> Vec<u8> {
+    pub(crate) fn client_hello(name: &str, alpn: &[&[u8]]) -> Vec<u8> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
