@@ -14,6 +14,7 @@ mod hostile;
 mod keys;
 mod matrix;
 mod people;
+mod ports;
 mod restrict;
 mod revoke;
 mod stall;
