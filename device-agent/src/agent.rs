@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::facts;
 use crate::grants::{Holder, InForce};
+use crate::https::Https;
 use crate::identity::Member;
 use crate::keys::Handed;
 use crate::link::Standing;
@@ -36,6 +37,8 @@ pub(crate) struct Agent {
     pub(crate) pause: Arc<Pause>,
     /// The SSH server that visitors reach.
     pub(crate) ssh: watch::Sender<Server>,
+    /// The certificate that browsers see.
+    pub(crate) https: Https,
     /// What the keys files say.
     pub(crate) handed: watch::Sender<Handed>,
     /// Links, addresses or routes have changed.
@@ -57,6 +60,7 @@ impl Agent {
             member: Mutex::new(member),
             pause,
             ssh: watch::Sender::new(Server::Nothing),
+            https: Https::default(),
             handed: watch::Sender::default(),
             network: watch::Sender::default(),
             standing: watch::Sender::new(Standing::starting(Utc::now())),
@@ -87,7 +91,8 @@ impl Agent {
 
     /// What this box says of itself.
     pub(crate) fn facts(&self) -> BoxFacts {
-        facts::facts(&self.config, self.ssh.borrow().describe(), self.paused_since().is_some())
+        let certificate = self.https.standing.borrow().shown.clone();
+        facts::facts(&self.config, self.ssh.borrow().describe(), certificate, self.paused_since().is_some())
     }
 
     /// The owner's answer to a visit to this port.

@@ -2,13 +2,18 @@
 //!
 //! Everything has a default, so a box needs no file at all; a misspelt key is refused by name.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use postern_protocol::id::Login;
-use postern_protocol::wire::{BoxFacts, Service};
 use serde::Deserialize;
+
+mod https;
+mod services;
+
+pub use https::{AcmeSettings, CertificateFiles, CertificateSource, HttpsSettings, InvalidHttps};
+pub use services::{InvalidServices, LocalService, Services, Speaks, Verify};
 
 /// Where the state is unless the settings say otherwise.
 const STATE_DIR: &str = "/var/lib/postern-agent";
@@ -18,9 +23,6 @@ pub(crate) const SSH_PORT: u16 = 22;
 
 /// The port of the box's own web page.
 pub(crate) const WEB_PORT: u16 = 443;
-
-/// The box's own web page, offered without being listed.
-const WEB: (&str, u16) = ("https", WEB_PORT);
 
 /// All settings of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// What else the box offers.
     pub services: Services,
+    /// Whose certificate browsers see.
+    pub https: HttpsSettings,
 }
 
 /// How the box reaches its relays.
@@ -99,31 +103,6 @@ pub enum KeysStyle {
     Dropbear,
 }
 
-/// Services by name, each exposed as the port of its address, which need not be on the box itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "BTreeMap<String, SocketAddr>")]
-pub struct Services(BTreeMap<String, SocketAddr>);
-
-/// Services that cannot be offered together.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidServices {
-    /// More than a box may report.
-    #[error("at most {} services may be listed", BoxFacts::MAX_SERVICES - 1)]
-    TooMany,
-    /// A name that is empty or longer than a box may report.
-    #[error("the name of a service has 1 to {} characters", BoxFacts::MAX_TEXT)]
-    Name,
-    /// A port that nothing listens on.
-    #[error("the service '{0}' has no port")]
-    NoPort(String),
-    /// Port 22 belongs to the SSH server.
-    #[error("the service '{0}' is on port 22, which is for SSH: set ssh.address instead")]
-    Ssh(String),
-    /// Two services would be exposed as the same port.
-    #[error("two services are on port {0}; accesses could not tell them apart")]
-    SamePort(u16),
-}
-
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidConfig {
@@ -133,6 +112,9 @@ pub enum InvalidConfig {
     /// The file says something that has no meaning.
     #[error("{0} is not a valid configuration")]
     Invalid(PathBuf, #[source] Box<toml::de::Error>),
+    /// Two parts of it do not fit together.
+    #[error("{0} cannot be obeyed")]
+    Unfit(PathBuf, #[source] InvalidHttps),
 }
 
 impl Default for Config {
@@ -144,6 +126,7 @@ impl Default for Config {
             keys: KeysSettings::default(),
             network: NetworkSettings::default(),
             services: Services::default(),
+            https: HttpsSettings::default(),
         }
     }
 }
@@ -153,54 +136,16 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, InvalidConfig> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| InvalidConfig::Unreadable(path.to_owned(), error))?;
-        toml::from_str(&text).map_err(|error| InvalidConfig::Invalid(path.to_owned(), Box::new(error)))
-    }
-}
-
-impl Services {
-    /// The service behind a port: a listed one, or the box's own web page.
-    pub fn address(&self, port: u16) -> Option<SocketAddr> {
-        let own_page = (port == WEB.1).then_some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-        self.0.values().find(|address| address.port() == port).copied().or(own_page)
-    }
-
-    /// What the box says it offers besides SSH.
-    pub fn offered(&self) -> Vec<Service> {
-        let listed = self.0.iter().map(|(name, address)| (name.clone(), address.port()));
-        let page = Some((WEB.0.to_owned(), WEB.1)).filter(|_| self.0.values().all(|at| at.port() != WEB.1));
-        listed.chain(page).map(|(name, port)| Service { name, port }).collect()
-    }
-}
-
-impl TryFrom<BTreeMap<String, SocketAddr>> for Services {
-    type Error = InvalidServices;
-
-    fn try_from(listed: BTreeMap<String, SocketAddr>) -> Result<Self, InvalidServices> {
-        // One place is kept for the box's own page.
-        if listed.len() >= BoxFacts::MAX_SERVICES {
-            return Err(InvalidServices::TooMany);
-        }
-        let mut ports = BTreeSet::new();
-        for (name, address) in &listed {
-            match address.port() {
-                _ if !(1..=BoxFacts::MAX_TEXT).contains(&name.len()) => return Err(InvalidServices::Name),
-                0 => return Err(InvalidServices::NoPort(name.clone())),
-                SSH_PORT => return Err(InvalidServices::Ssh(name.clone())),
-                port if !ports.insert(port) => return Err(InvalidServices::SamePort(port)),
-                _ => {}
-            }
-        }
-        Ok(Self(listed))
+        let config: Self = toml::from_str(&text)
+            .map_err(|error| InvalidConfig::Invalid(path.to_owned(), Box::new(error)))?;
+        config.https.check(&config.services).map_err(|error| InvalidConfig::Unfit(path.to_owned(), error))?;
+        Ok(config)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn services(text: &str) -> Result<Services, toml::de::Error> {
-        toml::from_str::<Config>(&format!("[services]\n{text}")).map(|config| config.services)
-    }
 
     #[test]
     fn nothing_need_be_said() {
@@ -228,13 +173,18 @@ mod tests {
             interfaces = ["wan0", "wwan0"]
             [services]
             router-ui = "192.168.8.1:80"
+            [https]
+            name = "box42.example.com"
+            certificate = "acme"
+            acme = { contact = "mailto:ops@example.com", accept_terms = true }
             "#,
         )
         .unwrap();
         assert_eq!(config.ssh.address, Some("127.0.0.1:2022".parse().unwrap()));
         assert_eq!(config.keys.style, Some(KeysStyle::Dropbear));
         assert_eq!(config.network.interfaces, ["wan0", "wwan0"]);
-        assert_eq!(config.services.address(80), Some("192.168.8.1:80".parse().unwrap()));
+        assert_eq!(config.services.at(80).unwrap().address, "192.168.8.1:80".parse().unwrap());
+        assert!(matches!(config.https.certificate, CertificateSource::Acme(_)));
     }
 
     #[test]
@@ -244,38 +194,5 @@ mod tests {
             let key = text.rsplit('\n').next().unwrap().split(' ').next().unwrap();
             assert!(refusal.contains(key), "{refusal}");
         }
-    }
-
-    #[test]
-    fn the_boxs_own_page_is_offered_unless_something_else_is_there() {
-        assert_eq!(Services::default().address(443), Some("127.0.0.1:443".parse().unwrap()));
-        assert_eq!(Services::default().address(80), None);
-        let other = services("nas = '192.168.8.2:443'").unwrap();
-        assert_eq!(other.address(443), Some("192.168.8.2:443".parse().unwrap()));
-        assert_eq!(other.offered(), [Service { name: "nas".into(), port: 443 }]);
-    }
-
-    #[test]
-    fn services_that_cannot_be_told_apart_are_refused() {
-        for (text, sentence) in [
-            ("a = '10.0.0.1:80'\nb = '10.0.0.2:80'", "two services are on port 80"),
-            ("a = '10.0.0.1:22'", "set ssh.address instead"),
-            ("a = '10.0.0.1:0'", "has no port"),
-            ("'' = '10.0.0.1:80'", "1 to 128 characters"),
-            ("a = 'nas:80'", "invalid socket address"),
-        ] {
-            let refusal = services(text).unwrap_err().to_string();
-            assert!(refusal.contains(sentence), "{refusal}");
-        }
-    }
-
-    #[test]
-    fn the_limit_of_services_is_what_a_box_may_report() {
-        let listed = |count: usize| -> BTreeMap<String, SocketAddr> {
-            (0..count).map(|n| (format!("s{n}"), ([10, 0, 0, 1], 1000 + n as u16).into())).collect()
-        };
-        let most = Services::try_from(listed(BoxFacts::MAX_SERVICES - 1)).unwrap();
-        assert_eq!(most.offered().len(), BoxFacts::MAX_SERVICES);
-        assert_eq!(Services::try_from(listed(BoxFacts::MAX_SERVICES)), Err(InvalidServices::TooMany));
     }
 }

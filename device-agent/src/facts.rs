@@ -1,18 +1,23 @@
 //! What a box says of itself.
 
-use postern_protocol::wire::{BoxFacts, SshServer};
+use postern_protocol::wire::{BoxFacts, SshServer, WebCertificate};
 
 use crate::config::Config;
 
 /// What the box says of itself, every text cut to what a relay keeps.
-pub(crate) fn facts(config: &Config, ssh: Option<SshServer>, paused: bool) -> BoxFacts {
+pub(crate) fn facts(
+    config: &Config,
+    ssh: Option<SshServer>,
+    certificate: Option<WebCertificate>,
+    paused: bool,
+) -> BoxFacts {
     BoxFacts {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: nix::unistd::gethostname().map(|name| fitting(&name.to_string_lossy())).unwrap_or_default(),
         platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         ssh: ssh.map(fitting_server),
         services: config.services.offered(),
-        certificate: None,
+        certificate,
         default_login: config.default_login.clone(),
         paused,
     }
@@ -43,7 +48,7 @@ mod tests {
             port: 22,
             host_keys: vec![key(); 20],
         };
-        let facts = facts(&Config::default(), Some(ssh), false);
+        let facts = facts(&Config::default(), Some(ssh), None, false);
         assert_eq!(facts.check(), Ok(()));
         assert_eq!(facts.ssh.unwrap().version, "é".repeat(64));
     }

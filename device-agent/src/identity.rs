@@ -80,7 +80,8 @@ pub(crate) struct Validity {
 }
 
 impl Validity {
-    fn of(certificate: &[u8]) -> anyhow::Result<Self> {
+    /// How long this one (DER) is.
+    pub(crate) fn of(certificate: &[u8]) -> anyhow::Result<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).context("reading a certificate")?;
         let validity = certificate.validity();
         let moment = |seconds| DateTime::from_timestamp(seconds, 0).context("a certificate beyond all dates");

@@ -104,7 +104,7 @@ pub async fn join_once(config: &Config, string: &JoinString) -> Result<Joined, J
 async fn enrol(config: &Config, state: &State, string: &JoinString) -> Result<Joined, JoinError> {
     let key = BoxKey::make().map_err(JoinError::State)?;
     let ssh = Lookout::new(&config.ssh, &config.state_dir).look(Server::Nothing).await;
-    let facts = facts(config, ssh.describe(), false);
+    let facts = facts(config, ssh.describe(), None, false);
     let mut unreached = Vec::new();
     for relay in &string.relays {
         match reach(config, relay, string).await {

@@ -21,6 +21,7 @@ mod config;
 mod control;
 mod facts;
 mod grants;
+mod https;
 mod identity;
 mod join;
 mod keys;
@@ -44,14 +45,17 @@ mod testing;
 mod tests;
 
 pub use config::{
-    Config, InvalidConfig, InvalidServices, KeysSettings, KeysStyle, NetworkSettings, Services, SshChoice,
-    SshSettings,
+    AcmeSettings, CertificateFiles, CertificateSource, Config, HttpsSettings, InvalidConfig, InvalidHttps,
+    InvalidServices, KeysSettings, KeysStyle, LocalService, NetworkSettings, Services, Speaks, SshChoice,
+    SshSettings, Verify,
 };
 pub use control::{ControlError, pause, resume, status};
 pub use join::{JoinError, Joined, is_member, join, join_anew, join_once};
 pub use keys::authorized_keys;
 pub use network::Way;
-pub use status::{AccessInForce, KeysFile, LastRefusal, MemberStatus, OpenVisit, Status, TunnelStatus};
+pub use status::{
+    AccessInForce, HttpsStatus, KeysFile, LastRefusal, MemberStatus, OpenVisit, Status, TunnelStatus,
+};
 
 use agent::Agent;
 use control::{Control, Desk};
@@ -132,7 +136,13 @@ async fn live(agent: &Arc<Agent>) {
             () = agent.stopping.cancelled() => {}
         }
     };
-    tokio::join!(keys::keep(agent), link::stay(agent), follow_ssh, follow_network);
+    let follow_https = async {
+        tokio::select! {
+            never = https::follow(agent) => match never {},
+            () = agent.stopping.cancelled() => {}
+        }
+    };
+    tokio::join!(keys::keep(agent), link::stay(agent), follow_ssh, follow_network, follow_https);
 }
 
 async fn end(agent: Option<Arc<Agent>>, mut life: JoinHandle<()>) {

@@ -38,7 +38,7 @@ impl Policy<'_> {
     pub(crate) fn consult_owner(&self, port: u16) -> Result<(), Refusal> {
         if self.paused {
             Err(Refusal::BoxPaused)
-        } else if port != SSH_PORT && self.services.address(port).is_none() {
+        } else if port != SSH_PORT && self.services.at(port).is_none() {
             Err(Refusal::NotOffered { port })
         } else {
             Ok(())

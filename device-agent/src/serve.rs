@@ -10,14 +10,16 @@ use postern_protocol::access::{Denial, Permit};
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::{Errand, Open, Opening, io};
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::io::{InspectReader, InspectWriter};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::agent::{Agent, Visitor};
-use crate::config::{SSH_PORT, WEB_PORT};
+use crate::config::{LocalService, SSH_PORT};
+use crate::https::{Page, VisitStream, proxy_header};
 use crate::shell::{Guest, Shell};
 use crate::splice::{count, splice};
 use crate::ssh::Server;
@@ -39,7 +41,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A stream that ends with this code was ended by the box.
-const ENDED_BY_BOX: VarInt = VarInt::from_u32(1);
+pub(crate) const ENDED_BY_BOX: VarInt = VarInt::from_u32(1);
 
 /// A visit's stream.
 pub(crate) struct Stream {
@@ -56,6 +58,7 @@ struct Admitted {
 /// What a visit is connected to.
 enum Service {
     Local(TcpStream),
+    Page(Page),
     Shell(Arc<Shell>, Guest),
 }
 
@@ -63,7 +66,7 @@ enum Service {
 pub(crate) async fn serve(agent: Arc<Agent>, mut stream: Stream) {
     let open = match hear(&mut stream.recv).await {
         Some(Errand::Visit(open)) => open,
-        Some(Errand::Challenge { name }) => return decline(&name, stream).await,
+        Some(Errand::Challenge { name }) => return agent.https.answer_challenge(&name, stream).await,
         None => return,
     };
     let span = tracing::info_span!("visit", id = %open.visit, access = %open.access, visitor = %open.visitor);
@@ -77,15 +80,6 @@ async fn hear(from: &mut (impl AsyncRead + Unpin)) -> Option<Errand> {
         Err(_) => tracing::debug!("a stream on which nothing was said"),
     }
     None
-}
-
-/// No certificate is being obtained for this name.
-async fn decline(name: &str, mut stream: Stream) {
-    tracing::info!(name, "a certificate authority asked for a name that is not being proved");
-    let refused = Opening::Refused(Refusal::NotOffered { port: WEB_PORT });
-    if io::send(&mut stream.send, &refused).await.is_ok() {
-        let _ = stream.send.finish();
-    }
 }
 
 async fn visit(agent: &Arc<Agent>, open: &Open, mut stream: Stream) {
@@ -114,23 +108,33 @@ async fn connect(
     visitor: Option<&Visitor>,
     permit: &Permit,
 ) -> Result<Service, Refusal> {
-    let address = match (permit.port(), agent.ssh()) {
+    let service = match (permit.port(), agent.ssh()) {
         (SSH_PORT, Server::Builtin(shell)) => {
             // Without a key there is nobody whom the agent's own server could believe.
             let visitor = visitor.ok_or(Refusal::DeniedByBox(Denial::WrongKey))?;
             return Ok(Service::Shell(shell, guest(agent, open, visitor)));
         }
-        (SSH_PORT, Server::System(found)) => found.address,
+        (SSH_PORT, Server::System(found)) => found.address.into(),
         (SSH_PORT, Server::Nothing) => return Err(Refusal::ServiceDown),
-        (port, _) => agent.config.services.address(port).ok_or(Refusal::NotOffered { port })?,
+        (port, _) => agent.config.services.at(port).ok_or(Refusal::NotOffered { port })?,
     };
-    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let connected = connected.unwrap_or_else(|late| Err(late.into()));
-    let service = connected.and_then(|service| service.set_nodelay(true).map(|()| service));
-    service.map(Service::Local).map_err(|error| {
-        tracing::debug!(%address, %error, "the service does not answer");
+    if let Some(page) = agent.https.page(&agent.config.https, open, &service)? {
+        return Ok(Service::Page(page));
+    }
+    dial(open, &service).await.map(Service::Local).map_err(|error| {
+        tracing::debug!(address = %service.address, %error, "the service does not answer");
         Refusal::ServiceDown
     })
+}
+
+/// Connects to a service, and tells it who visits if it wants to know.
+async fn dial(open: &Open, service: &LocalService) -> std::io::Result<TcpStream> {
+    let mut connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(service.address)).await??;
+    connected.set_nodelay(true)?;
+    if service.proxy_protocol {
+        connected.write_all(&proxy_header(open.visitor, service.address)).await?;
+    }
+    Ok(connected)
 }
 
 /// What the agent's own server must know of a visitor: whom to believe, and whether still.
@@ -160,6 +164,7 @@ async fn attend(agent: &Agent, open: &Open, mut stream: Stream, admitted: Admitt
     let withdrawn = withdrawn(agent, open, admitted.visitor.as_ref());
     let sent_away = match admitted.service {
         Service::Local(service) => local(stream, service, &ticket.traffic, withdrawn).await?,
+        Service::Page(page) => shown(stream, page, &ticket.traffic, withdrawn).await?,
         Service::Shell(shell, guest) => session(stream, &shell, guest, &ticket.traffic, withdrawn).await,
     };
     if let Some(refusal) = sent_away {
@@ -189,6 +194,25 @@ async fn local(
     // Both may have ended by themselves in the same moment.
     let _already_ended = (send.reset(ENDED_BY_BOX), recv.stop(ENDED_BY_BOX));
     Ok(Some(refusal))
+}
+
+/// A visit to a page whose TLS the agent ends; why it was ended, unless it ended by itself.
+async fn shown(
+    stream: Stream,
+    page: Page,
+    traffic: &Arc<Traffic>,
+    withdrawn: impl Future<Output = Refusal>,
+) -> anyhow::Result<Option<Refusal>> {
+    let ended = CancellationToken::new();
+    let _whatever_it_began = ended.clone().drop_guard();
+    let stream = VisitStream::new(stream, traffic.clone(), ended.clone());
+    tokio::select! {
+        shown = page.show(stream, &ended) => shown.map(|()| None),
+        refusal = withdrawn => {
+            ended.cancel();
+            Ok(Some(refusal))
+        }
+    }
 }
 
 /// A visit to the agent's own SSH server; why it was ended, unless it ended by itself.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login, RelayId, VisitId};
-use postern_protocol::wire::{SshServer, SshServerKind};
+use postern_protocol::wire::{SshServer, SshServerKind, WebCertificate, WebCertificateKind};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
@@ -37,6 +37,8 @@ pub struct MemberStatus {
     pub certificate_expires_at: Option<DateTime<Utc>>,
     /// The SSH server that visitors reach.
     pub ssh: Option<SshServer>,
+    /// The certificate that browsers see.
+    pub https: HttpsStatus,
     /// The keys files that the agent writes.
     pub keys_files: Vec<KeysFile>,
     /// What hinders the keys files.
@@ -77,6 +79,17 @@ pub enum TunnelStatus {
         /// When the relays are dialled again; in the past while they are being dialled.
         next_attempt: DateTime<Utc>,
     },
+}
+
+/// How the certificate stands that browsers see on the box's pages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HttpsStatus {
+    /// The certificate.
+    pub certificate: Option<WebCertificate>,
+    /// Why there is none, or no newer one.
+    pub trouble: Option<String>,
+    /// When the next one will be asked for.
+    pub next_attempt: Option<DateTime<Utc>>,
 }
 
 /// A keys file that the agent writes.
@@ -186,6 +199,7 @@ impl MemberStatus {
             tunnel: TunnelStatus::of(&agent.standing.borrow()),
             certificate_expires_at: member.validity().ok().map(|validity| validity.until),
             ssh: agent.ssh().describe(),
+            https: HttpsStatus::of(agent),
             keys_files: keys::files(&agent.config.keys)
                 .map(|(login, path)| KeysFile { login: login.clone(), path: path.display().to_string() })
                 .collect(),
@@ -224,6 +238,7 @@ impl MemberStatus {
         if let Some(expiry) = self.certificate_expires_at {
             writeln!(f, "  certificate  until {}", expiry.format("%Y-%m-%d"))?;
         }
+        self.https.write(f, now)?;
         for file in &self.keys_files {
             writeln!(f, "  keys file    {} for {}", file.path, file.login)?;
         }
@@ -255,6 +270,35 @@ impl MemberStatus {
                 writeln!(f, "  last refusal {}: {access} from {visitor}: {reason}", moment(*at, now))
             }
         }
+    }
+}
+
+impl HttpsStatus {
+    fn of(agent: &Agent) -> Self {
+        let standing = agent.https.standing.borrow();
+        Self {
+            certificate: standing.shown.clone(),
+            trouble: standing.trouble.clone(),
+            next_attempt: standing.next_attempt,
+        }
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, now: DateTime<Utc>) -> fmt::Result {
+        if let Some(WebCertificate { kind, names, fingerprint, ends_at }) = &self.certificate {
+            let whose = match kind {
+                WebCertificateKind::Service => "the page's own",
+                WebCertificateKind::File => "from a file",
+                WebCertificateKind::Acme => "from its authority",
+            };
+            let until = ends_at.format("%Y-%m-%d");
+            writeln!(f, "  web page     certificate {whose}, until {until}: {}", names.join(" "))?;
+            writeln!(f, "               sha256 {fingerprint}")?;
+        }
+        if let Some(trouble) = &self.trouble {
+            let next = self.next_attempt.map_or(String::new(), |at| format!("; next try {}", ahead(at, now)));
+            writeln!(f, "  TROUBLE      no new certificate for the web page: {trouble}{next}")?;
+        }
+        Ok(())
     }
 }
 

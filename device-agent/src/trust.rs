@@ -91,7 +91,7 @@ pub(crate) fn check_issued(
 }
 
 /// The one provider of cryptography.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

@@ -71,7 +71,6 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         Refusal::RelayRestarted,
         Refusal::Stalled,
         Refusal::EndedByBox,
-        Refusal::Idle,
     ];
     let refusals: Vec<Refusal> = denials.map(Refusal::Denied).into_iter().chain(others).collect();
     refusals.iter().for_each(is_listed);
@@ -100,7 +99,6 @@ fn is_listed(refusal: &Refusal) {
         | Refusal::TunnelLost
         | Refusal::RelayRestarted
         | Refusal::Stalled
-        | Refusal::EndedByBox
-        | Refusal::Idle => {}
+        | Refusal::EndedByBox => {}
     }
 }

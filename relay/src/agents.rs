@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN, Web};
+use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN};
 use quinn::{Connection, Endpoint, Incoming, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -36,8 +36,6 @@ pub(crate) struct Agents {
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) relay: postern_protocol::id::RelayId,
-    /// Where the TLS front is, if there is one.
-    pub(crate) web: Option<Web>,
     /// When it falls, boxes are told to come back later, as soon as their visits are over.
     pub(crate) closing: CancellationToken,
     handshakes: Room,
@@ -49,7 +47,7 @@ impl Agents {
         api: Api,
         (rulebook, registry): (Rulebook, Registry),
         metrics: Metrics,
-        (relay, web): (postern_protocol::id::RelayId, Option<Web>),
+        relay: postern_protocol::id::RelayId,
         closing: CancellationToken,
         limits: &Limits,
     ) -> Arc<Self> {
@@ -60,7 +58,6 @@ impl Agents {
             registry,
             metrics,
             relay,
-            web,
             closing,
             handshakes: Room::new(limits.handshakes, limits.handshakes_per_source),
             joins: Mutex::new(Pace::new(every, limits.joins_per_minute.max(1))),

@@ -1,7 +1,6 @@
 //! Postern, end to end: the real programs, stock clients, a real sshd.
 
 mod agent;
-mod balancer;
 mod cli;
 mod client;
 mod connect;
@@ -9,12 +8,10 @@ mod deny;
 mod drain;
 mod faults;
 mod forward;
-mod front;
 mod hostile;
 mod keys;
 mod matrix;
 mod people;
-mod ports;
 mod restrict;
 mod revoke;
 mod stall;

@@ -99,7 +99,8 @@ async fn enter(agent: &Agent, connection: &Connection) -> anyhow::Result<Entered
     send(&mut to, &hello).await.context("introducing the box")?;
     let answer = timeout(WELCOME_TIMEOUT, receive_first(&mut from, LARGE)).await;
     match answer.context("the relay says nothing")?.context("waiting for the relay's welcome")? {
-        Greeting::Same(ToAgent::Welcome { relay, .. }) => {
+        Greeting::Same(ToAgent::Welcome { relay, web, .. }) => {
+            agent.https.front.send_replace(web);
             Ok(Entered::Welcome(Box::new(Control { relay, send: to, recv: from, said: facts })))
         }
         Greeting::Same(ToAgent::Goodbye(goodbye)) => Ok(Entered::Dismissed(goodbye)),
@@ -185,12 +186,13 @@ async fn listen(agent: &Agent, from: &mut RecvStream) -> anyhow::Result<Goodbye>
 /// Tells the relay whatever changes: what the box is, what it enforces, that it needs a certificate.
 async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts) -> Unending {
     let (mut handed, mut ssh) = (agent.handed.subscribe(), agent.ssh.subscribe());
-    let mut paused = agent.pause.watch();
+    let (mut paused, mut https) = (agent.pause.watch(), agent.https.standing.subscribe());
     let mut held = 0;
     let mut asked = None;
     loop {
         ssh.mark_unchanged();
         paused.mark_unchanged();
+        https.mark_unchanged();
         let revision = handed.borrow_and_update().revision;
         if revision > held {
             tell(&mut to, &ToRelay::Holding { revision }).await?;
@@ -210,6 +212,7 @@ async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts) -> Unendin
             _ = handed.changed() => {}
             _ = ssh.changed() => {}
             _ = paused.changed() => {}
+            _ = https.changed() => {}
             () = sleep(RENEWAL_CHECK) => {}
         }
     }

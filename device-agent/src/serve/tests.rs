@@ -36,7 +36,7 @@ impl Fixture {
         let ours = Installation::new();
         let relay = Relay::of(&ours);
         let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let offered = BTreeMap::from([("echo".to_owned(), service.local_addr().unwrap())]);
+        let offered = BTreeMap::from([("echo".to_owned(), service.local_addr().unwrap().into())]);
         let config = Config {
             state_dir: home.path().join("agent"),
             services: Services::try_from(offered).unwrap(),

@@ -11,7 +11,7 @@ use postern_protocol::wire::frame::{LARGE, SMALL};
 use postern_protocol::wire::io::{receive, send};
 use postern_protocol::wire::{
     BoxFacts, Errand, Goodbye, JOIN_ALPN, JoinAnswer, JoinRequest, Open, Opening, TUNNEL_ALPN, ToAgent,
-    ToRelay, VERSION,
+    ToRelay, VERSION, Web,
 };
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig};
@@ -100,9 +100,9 @@ impl Relay {
     /// Welcomes a box.
     pub(crate) async fn tunnel(&self) -> Tunnel {
         let mut tunnel = self.caller().await;
-        tunnel
-            .say(&ToAgent::Welcome { version: VERSION, relay: tunnel.relay, now: Utc::now(), web: None })
-            .await;
+        let (relay, now) = (tunnel.relay, Utc::now());
+        let web = Some(Web { domain: "relay.test".into(), port: 443 });
+        tunnel.say(&ToAgent::Welcome { version: VERSION, relay, now, web }).await;
         tunnel
     }
 }
