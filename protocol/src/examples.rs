@@ -71,6 +71,7 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         Refusal::RelayRestarted,
         Refusal::Stalled,
         Refusal::EndedByBox,
+        Refusal::Idle,
     ];
     let refusals: Vec<Refusal> = denials.map(Refusal::Denied).into_iter().chain(others).collect();
     refusals.iter().for_each(is_listed);
@@ -99,6 +100,7 @@ fn is_listed(refusal: &Refusal) {
         | Refusal::TunnelLost
         | Refusal::RelayRestarted
         | Refusal::Stalled
-        | Refusal::EndedByBox => {}
+        | Refusal::EndedByBox
+        | Refusal::Idle => {}
     }
 }

@@ -52,6 +52,9 @@ pub enum Refusal {
     /// The box ended the visit, by its own decision or because its service broke off.
     #[error("the box ended the visit")]
     EndedByBox,
+    /// Nothing moved for longer than the relay's settings allow at this door.
+    #[error("nothing was said for too long")]
+    Idle,
 }
 
 impl Refusal {
@@ -71,6 +74,7 @@ impl Refusal {
             Self::RelayRestarted => "relay_restarted",
             Self::Stalled => "stalled",
             Self::EndedByBox => "ended_by_box",
+            Self::Idle => "idle",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A source is an IPv4 address or an IPv6 /64, since whoever has one address of it has them all.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,26 +84,27 @@ impl Drop for Place {
     }
 }
 
-/// So many in a while from one source, evenly after a first burst (the generic cell rate algorithm).
+/// So many in a while from one source, or for one of whatever else, evenly after a first burst (the
+/// generic cell rate algorithm).
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Pace<Of = SourceNetwork> {
     every: Duration,
     burst: u32,
     /// When each source will have spent what it took so far.
-    spent_at: HashMap<SourceNetwork, Instant>,
+    spent_at: HashMap<Of, Instant>,
 }
 
 /// The most sources that a [`Pace`] remembers; beyond that, new ones have to wait.
 const MAX_SOURCES: usize = 16 * 1024;
 
-impl Pace {
+impl<Of: Copy + Eq + Hash> Pace<Of> {
     /// One `every` so often, and at first as many as `burst` at once.
     pub(crate) fn new(every: Duration, burst: u32) -> Self {
         Self { every, burst, spent_at: HashMap::new() }
     }
 
     /// Whether one more is in order now.
-    pub(crate) fn admit(&mut self, source: impl Into<SourceNetwork>, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, source: impl Into<Of>, now: Instant) -> bool {
         let source = source.into();
         if self.spent_at.len() >= MAX_SOURCES {
             self.spent_at.retain(|_, spent_at| *spent_at > now);
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_followed_by_an_even_pace() {
-        let (mut pace, start) = (Pace::new(Duration::from_secs(1), 3), Instant::now());
+        let (mut pace, start) = (Pace::<SourceNetwork>::new(Duration::from_secs(1), 3), Instant::now());
         let mut admitted =
             |milliseconds| pace.admit(ip("192.0.2.1"), start + Duration::from_millis(milliseconds));
         assert_eq!([0, 0, 0, 0].map(&mut admitted), [true, true, true, false]);
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_memory_for_sources_is_bounded_and_recovers() {
-        let (mut pace, start) = (Pace::new(Duration::from_secs(1), 1), Instant::now());
+        let (mut pace, start) = (Pace::<SourceNetwork>::new(Duration::from_secs(1), 1), Instant::now());
         let source = |n: usize| ip(&format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255));
         assert!((0..MAX_SOURCES).all(|n| pace.admit(source(n), start)));
         assert!(!pace.admit(source(MAX_SOURCES), start), "one too many");

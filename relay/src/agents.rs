@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN};
+use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN, Web};
 use quinn::{Connection, Endpoint, Incoming, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -36,6 +36,8 @@ pub(crate) struct Agents {
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) relay: postern_protocol::id::RelayId,
+    /// Where the TLS front is, if there is one.
+    pub(crate) web: Option<Web>,
     /// When it falls, boxes are told to come back later, as soon as their visits are over.
     pub(crate) closing: CancellationToken,
     handshakes: Room,
@@ -47,7 +49,7 @@ impl Agents {
         api: Api,
         (rulebook, registry): (Rulebook, Registry),
         metrics: Metrics,
-        relay: postern_protocol::id::RelayId,
+        (relay, web): (postern_protocol::id::RelayId, Option<Web>),
         closing: CancellationToken,
         limits: &Limits,
     ) -> Arc<Self> {
@@ -58,6 +60,7 @@ impl Agents {
             registry,
             metrics,
             relay,
+            web,
             closing,
             handshakes: Room::new(limits.handshakes, limits.handshakes_per_source),
             joins: Mutex::new(Pace::new(every, limits.joins_per_minute.max(1))),

@@ -55,7 +55,7 @@ impl Audit {
         };
         let visit = Visit {
             id: call.id,
-            access: Some(call.access),
+            access: call.access,
             device: call.device,
             device_name: None,
             relay: self.relay,
@@ -76,7 +76,13 @@ impl Audit {
     }
 
     /// Somebody proved nothing. They are written down so often and no oftener, and always counted.
-    pub(crate) fn stranger(&self, visitor: SocketAddr, access: Option<AccessId>, key: Option<&PublicKey>) {
+    pub(crate) fn stranger(
+        &self,
+        entrance: Door,
+        visitor: SocketAddr,
+        access: Option<AccessId>,
+        key: Option<&PublicKey>,
+    ) {
         let denial = if access.is_some() { Denial::WrongKey } else { Denial::UnknownAccess };
         self.metrics.strangers.get_or_create(&Code { code: denial.code() }).inc();
         if !self.may_write_down(visitor.ip()) {
@@ -89,7 +95,7 @@ impl Audit {
             device: None,
             device_name: None,
             relay: self.relay,
-            entrance: Door::Gate,
+            entrance,
             source: visitor.ip(),
             source_port: visitor.port(),
             port: None,
@@ -123,6 +129,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// The access that let them in, whichever they named.
+    pub(crate) fn admitted_by(&mut self, access: AccessId) {
+        if let Some(visit) = &mut self.visit {
+            visit.access = Some(access);
+        }
+    }
+
     /// The box said yes.
     pub(crate) fn opened(&mut self) {
         self.opened = true;
@@ -171,7 +184,10 @@ impl Record {
             "{}",
             if self.opened { "visit ends" } else { "visit refused" }
         );
-        self.audit.write(visit);
+        // Only the gate has seen a proof; elsewhere a refused visitor may be anybody, any number of times.
+        if self.opened || visit.entrance == Door::Gate || self.audit.may_write_down(visit.source) {
+            self.audit.write(visit);
+        }
     }
 }
 

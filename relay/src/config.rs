@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use ipnet::IpNet;
+use postern_protocol::api::PortRange;
+use postern_protocol::connection::valid_host;
 use postern_protocol::secret::Secret;
+use postern_protocol::wire::Web;
 use serde::{Deserialize, Deserializer};
 
 /// The settings of a relay.
@@ -27,12 +31,24 @@ pub struct Config {
     pub gate: SocketAddr,
     /// Where agents dial in over QUIC; port 0 takes any free one.
     pub agents: SocketAddr,
+    /// Where browsers come in with TLS, if anywhere; port 0 takes any free one.
+    pub https: Option<SocketAddr>,
+    /// The domain in which every name leads to `https`; left out, `public_host` if that is a name.
+    pub domain: Option<String>,
+    /// The ports that accesses may lease as doors of their own, such as `20000-20999`; they are open on the
+    /// gate's address.
+    pub ports: Option<PortRange>,
+    /// Load balancers: these networks, and no others, say by the PROXY protocol, version 2, for whom they
+    /// connect to the gate, to `https` and to the ports, and must say it.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Where `/healthz` and `/metrics` are served, if anywhere.
     pub admin: Option<SocketAddr>,
     /// The host name or address by which visitors and agents find this relay.
     pub public_host: Option<String>,
     /// The gate's port as visitors see it, where it is not the one bound.
     pub public_gate_port: Option<u16>,
+    /// The port of `https` as visitors see it, where it is not the one bound.
+    pub public_https_port: Option<u16>,
     /// The agents' port as they see it, where it is not the one bound.
     pub public_agents_port: Option<u16>,
     /// How long visits may go on once the relay was told to stop, such as `5s`.
@@ -57,6 +73,23 @@ pub struct Limits {
     pub gate_logins: usize,
     /// The same from one source.
     pub gate_logins_per_source: usize,
+    /// TLS connections at once.
+    pub front_connections: usize,
+    /// The same from one source.
+    pub front_connections_per_source: usize,
+    /// How long a visitor may take to say in TLS whom they want, such as `10s`.
+    #[serde(deserialize_with = "duration")]
+    pub hello_grace: Duration,
+    /// How long nothing may move on a TLS connection before it ends, such as `1h`; `0s` sets no end.
+    #[serde(deserialize_with = "duration")]
+    pub front_idle: Duration,
+    /// Connections at once to all public ports together.
+    pub port_connections: usize,
+    /// The same from one source.
+    pub port_connections_per_source: usize,
+    /// How long nothing may move on a connection to a public port before it ends; `0s` sets no end.
+    #[serde(deserialize_with = "duration")]
+    pub port_idle: Duration,
     /// QUIC handshakes and joins at once.
     pub handshakes: usize,
     /// The same from one source.
@@ -80,9 +113,14 @@ impl Default for Config {
             token: None,
             gate: any(2222),
             agents: any(4433),
+            https: None,
+            domain: None,
+            ports: None,
+            proxy_protocol_from: Vec::new(),
             admin: None,
             public_host: None,
             public_gate_port: None,
+            public_https_port: None,
             public_agents_port: None,
             drain: Duration::from_secs(5),
             limits: Limits::default(),
@@ -98,12 +136,31 @@ impl Default for Limits {
             login_grace: Duration::from_secs(30),
             gate_logins: 512,
             gate_logins_per_source: 64,
+            front_connections: 4096,
+            front_connections_per_source: 512,
+            hello_grace: Duration::from_secs(10),
+            front_idle: Duration::from_secs(3600),
+            port_connections: 4096,
+            port_connections_per_source: 256,
+            port_idle: Duration::ZERO,
             handshakes: 1024,
             handshakes_per_source: 512,
             joins_per_minute: 60,
             visits_per_box: 256,
             audit_bytes: 256 * 1024 * 1024,
         }
+    }
+}
+
+impl Limits {
+    /// When a visit by the TLS front is idle, if ever.
+    pub(crate) fn front_idle(&self) -> Option<Duration> {
+        Some(self.front_idle).filter(|idle| !idle.is_zero())
+    }
+
+    /// When a visit by a public port is idle, if ever.
+    pub(crate) fn port_idle(&self) -> Option<Duration> {
+        Some(self.port_idle).filter(|idle| !idle.is_zero())
     }
 }
 
@@ -123,7 +180,33 @@ impl Config {
     pub fn check(&self) -> anyhow::Result<()> {
         self.read_token()?;
         crate::api::Api::new(self).map(drop)?;
-        self.public_host(self.gate.ip()).map(drop)
+        let host = self.public_host(self.gate.ip())?;
+        self.web(&host, self.https)?;
+        self.check_ports([Some(self.gate), self.https, self.admin])
+    }
+
+    /// How visitors find the TLS front, given the address that it listens on and the relay's host.
+    pub(crate) fn web(&self, host: &str, https: Option<SocketAddr>) -> anyhow::Result<Option<Web>> {
+        let Some(https) = https else { return Ok(None) };
+        let domain = self.domain.as_deref().unwrap_or(host).to_ascii_lowercase();
+        anyhow::ensure!(
+            valid_host(&domain) && domain.parse::<IpAddr>().is_err(),
+            "set domain: every name in it must lead to https, and \"{domain}\" is no domain"
+        );
+        Ok(Some(Web { domain, port: self.public_https_port.unwrap_or(https.port()) }))
+    }
+
+    /// Whether accesses could lease a port that the relay itself listens on.
+    pub(crate) fn check_ports(&self, own: [Option<SocketAddr>; 3]) -> anyhow::Result<()> {
+        let Some(ports) = self.ports else { return Ok(()) };
+        for own in own.into_iter().flatten() {
+            anyhow::ensure!(
+                !ports.contains(own.port()),
+                "ports = \"{ports}\" contains {}, on which the relay itself listens",
+                own.port()
+            );
+        }
+        Ok(())
     }
 
     /// The relay's token.
@@ -195,6 +278,33 @@ mod tests {
         for text in ["drain = \"5\"", "drain = \"s\"", "drain = \"\"", "drain = \"-1s\"", "drain = 5"] {
             assert_eq!(drain(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_tls_front_needs_a_domain() {
+        let web = |text: &str, host: &str| {
+            let config = Config::from_toml(text).unwrap();
+            config.web(host, config.https).map(|web| web.map(|web| web.url("x"))).ok()
+        };
+        let https = "https = '0.0.0.0:8443'\n";
+        let url = |url: &str| Some(Some(url.to_owned()));
+        assert_eq!(web("", "relay.example.com"), Some(None));
+        assert_eq!(web(https, "Relay.example.com"), url("https://x.relay.example.com:8443/"));
+        assert_eq!(web(https, "192.0.2.7"), None);
+        for domain in ["", "2001:db8::1", "a b", "*.example.com"] {
+            assert_eq!(web(&format!("{https}domain = '{domain}'"), "192.0.2.7"), None, "{domain}");
+        }
+        let behind = format!("{https}domain = 'localhost'\npublic_https_port = 443");
+        assert_eq!(web(&behind, "192.0.2.7"), url("https://x.localhost/"));
+    }
+
+    #[test]
+    fn the_relays_own_ports_are_not_for_accesses() {
+        let ports = |range: &str| Config::from_toml(&format!("ports = '{range}'")).unwrap();
+        let gate = [Some("0.0.0.0:2222".parse().unwrap()), None, None];
+        assert!(ports("2000-3000").check_ports(gate).unwrap_err().to_string().contains("2222"));
+        assert!(ports("20000-20999").check_ports(gate).is_ok());
+        assert!(Config::from_toml("ports = '20999-20000'").is_err());
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! russh speaks SSH; the handler translates; the reception decides. Here stands what is around them:
 //! who may connect at all, how long they may take, and what a visit looks like from this door.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use tracing::Instrument;
 use crate::admission::Room;
 use crate::audit::Audit;
 use crate::config::Limits;
+use crate::doorstep::{self, Arrival, Doorstep};
 use crate::metrics::{Door, Metrics};
 use crate::session::{Reception, Visitor};
 use crate::splice::{Halt, Sink, Source};
@@ -35,9 +35,6 @@ use inbound::{Broken, Reader, Seat};
 /// How long a visitor has to take the last words before the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// After a connection could not be accepted, usually for want of descriptors.
-const BREATH: Duration = Duration::from_millis(100);
-
 /// The door that visitors come to with `ssh`.
 pub(crate) struct Gate {
     pub(crate) reception: Reception,
@@ -46,7 +43,7 @@ pub(crate) struct Gate {
     /// What visitors are told to type if they come without a box: host and port.
     pub(crate) address: (String, u16),
     config: Arc<server::Config>,
-    connections: Room,
+    doorstep: Doorstep,
     logins: Room,
     login_grace: Duration,
 }
@@ -54,7 +51,7 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(
         reception: Reception,
-        audit: Audit,
+        doorstep: Doorstep,
         metrics: Metrics,
         address: (String, u16),
         host_key: PrivateKey,
@@ -67,12 +64,12 @@ impl Gate {
             ..algorithms::config()
         };
         Arc::new(Self {
+            audit: reception.audit.clone(),
             reception,
-            audit,
             metrics,
             address,
             config: Arc::new(config),
-            connections: Room::new(limits.gate_connections, limits.gate_connections_per_source),
+            doorstep,
             logins: Room::new(limits.gate_logins, limits.gate_logins_per_source),
             login_grace: limits.login_grace,
         })
@@ -85,35 +82,19 @@ impl Gate {
         stop: CancellationToken,
         tasks: TaskTracker,
     ) {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stop.cancelled() => return,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    tasks.spawn(self.clone().attend(stream));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a visitor");
-                    tokio::time::sleep(BREATH).await;
-                }
-            }
-        }
+        doorstep::accept(listener, stop, tasks, move |stream| self.clone().attend(stream)).await;
     }
 
     /// One connection, if there is room for it.
     async fn attend(self: Arc<Self>, stream: TcpStream) {
-        let Ok(visitor) = stream.peer_addr() else { return };
-        let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
-        let places = self.connections.enter(visitor.ip()).zip(self.logins.enter(visitor.ip()));
-        let Some((_place, login)) = places else {
+        let Some(Arrival { stream, visitor, place: _place }) = self.doorstep.receive(stream).await else {
+            return;
+        };
+        let Some(login) = self.logins.enter(visitor.ip()) else {
             self.metrics.turned_away.get_or_create(&Door { door: "gate" }).inc();
             return;
         };
-        let _ = stream.set_nodelay(true);
         let Ok(_cut) = Cut::of(&stream) else { return };
-        self.metrics.gate_connections.inc();
         let proved = CancellationToken::new();
         let visits = TaskTracker::new();
         let handler = Handler::new(self.clone(), visitor, proved.clone(), visits.clone());
@@ -121,7 +102,6 @@ impl Gate {
         if let Err(error) = self.converse(stream, handler, (proved, visits), login).instrument(span).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "the connection broke");
         }
-        self.metrics.gate_connections.dec();
     }
 
     async fn converse(

@@ -1,8 +1,8 @@
 //! The relay: boxes dial in over QUIC, visitors over SSH; a visit is decide, open, splice.
 //!
-//! Read on with [`Bound::run`], then `gate` (a visitor's connection), `session` (one visit), `registry`
-//! (the stream to the box) and `splice` (the bytes). Boxes come in at `agents`. What may happen is
-//! decided by the `rulebook`, which the `feed` fills.
+//! Read on with [`Bound::run`], then `gate` (a visitor's connection; `front` and `ports` are the other
+//! doors), `session` (one visit), `registry` (the stream to the box) and `splice` (the bytes). Boxes come
+//! in at `agents`. What may happen is decided by the `rulebook`, which the `feed` fills.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,28 +27,36 @@ mod api;
 mod audit;
 mod backoff;
 mod config;
+mod doorstep;
 mod endpoint;
+mod farewell;
 mod feed;
 mod files;
+mod front;
 mod gate;
 mod identity;
 mod metrics;
+mod ports;
 mod registry;
 mod report;
 mod rulebook;
 mod session;
 mod sockets;
 mod splice;
+mod tcp;
 
 pub use config::{Config, Limits};
 
 use agents::Agents;
 use api::Api;
 use audit::{Audit, spool::Spool};
+use doorstep::Doorstep;
 use feed::Feed;
+use front::Front;
 use gate::Gate;
 use identity::{Enrolment, Keys, Registrar};
 use metrics::Metrics;
+use ports::Ports;
 use registry::Registry;
 use rulebook::Rulebook;
 use session::Reception;
@@ -69,6 +77,7 @@ pub struct Bound {
     keys: Keys,
     gate: TcpListener,
     agents: Endpoint,
+    https: Option<TcpListener>,
     admin: Option<TcpListener>,
     registrar: Arc<Registrar>,
 }
@@ -82,27 +91,40 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
     let mut sockets = Inherited::take();
     let gate = sockets.listen("gate", config.gate)?;
     let agents = endpoint::open(sockets.datagrams("agents", config.agents)?, &keys.quic)?;
+    let https = config.https.map(|at| sockets.listen("https", at)).transpose()?;
     let admin = config.admin.map(|at| sockets.listen("admin", at)).transpose()?;
     sockets.report_rest();
-    let hello = hello(&config, &keys, gate.local_addr()?, agents.local_addr()?)?;
+    config.check_ports([Some(gate.local_addr()?), local(&https)?, local(&admin)?])?;
+    let hello = hello(&config, &keys, gate.local_addr()?, agents.local_addr()?, local(&https)?)?;
     let registrar = Arc::new(Registrar { api, hello, path: config.state_dir.join("enrolment.json") });
-    Ok(Bound { config, keys, gate, agents, admin, registrar })
+    Ok(Bound { config, keys, gate, agents, https, admin, registrar })
+}
+
+fn local(listener: &Option<TcpListener>) -> anyhow::Result<Option<SocketAddr>> {
+    Ok(listener.as_ref().map(TcpListener::local_addr).transpose()?)
 }
 
 /// How visitors and boxes find this relay.
-fn hello(config: &Config, keys: &Keys, gate: SocketAddr, agents: SocketAddr) -> anyhow::Result<RelayHello> {
+fn hello(
+    config: &Config,
+    keys: &Keys,
+    gate: SocketAddr,
+    agents: SocketAddr,
+    https: Option<SocketAddr>,
+) -> anyhow::Result<RelayHello> {
     let host = config.public_host(gate.ip())?;
     anyhow::ensure!(valid_host(&host), "public_host = \"{host}\": neither a host name nor an address");
     let agents_port = config.public_agents_port.unwrap_or(agents.port());
     let dialled =
         if host.contains(':') { format!("[{host}]:{agents_port}") } else { format!("{host}:{agents_port}") };
     let port = config.public_gate_port.unwrap_or(gate.port());
+    let web = config.web(&host, https)?;
     Ok(RelayHello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gate: GateAddress { host, port, host_keys: vec![keys.host_key()?] },
         agents: dialled,
-        web: None,
-        ports: None,
+        web,
+        ports: config.ports,
     })
 }
 
@@ -117,9 +139,14 @@ impl Bound {
         Ok(self.agents.local_addr()?)
     }
 
+    /// Where browsers come in, if anywhere.
+    pub fn https(&self) -> anyhow::Result<Option<SocketAddr>> {
+        local(&self.https)
+    }
+
     /// Where monitoring asks, if anywhere.
     pub fn admin(&self) -> anyhow::Result<Option<SocketAddr>> {
-        self.admin.as_ref().map(TcpListener::local_addr).transpose().map_err(Into::into)
+        local(&self.admin)
     }
 
     /// Serves until `shutdown`, then lets visits go on for a while, and ends.
@@ -143,8 +170,12 @@ impl Bound {
 
     fn announce(&self) -> anyhow::Result<PathBuf> {
         let path = self.config.state_dir.join(LISTENING);
-        let where_ =
-            serde_json::json!({ "gate": self.gate()?, "agents": self.agents()?, "admin": self.admin()? });
+        let where_ = serde_json::json!({
+            "gate": self.gate()?,
+            "agents": self.agents()?,
+            "https": self.https()?,
+            "admin": self.admin()?,
+        });
         files::replace(&path, files::PUBLIC, where_.to_string().as_bytes())
             .context("writing listening.json")?;
         Ok(path)
@@ -152,7 +183,7 @@ impl Bound {
 
     /// Starts everything that a relay does.
     fn begin(self, enrolment: Enrolment, greeted: bool) -> anyhow::Result<Life> {
-        let Self { config, keys, gate, agents: endpoint, admin, registrar } = self;
+        let Self { config, keys, gate, agents: endpoint, https, admin, registrar } = self;
         let (metrics, api, relay) = (Metrics::default(), registrar.api.clone(), enrolment.relay());
         let rulebook = Rulebook::new(enrolment.welcome.grant_key);
         rulebook.load(&config.state_dir)?;
@@ -169,12 +200,16 @@ impl Bound {
             closing: life.visits.clone(),
         };
         let told = (registrar.hello.gate.host.clone(), registrar.hello.gate.port);
-        let visitors = Gate::new(reception, audit, metrics.clone(), told, keys.host.clone(), &config.limits);
+        let (limits, gate_address) = (&config.limits, gate.local_addr()?.ip());
+        let doorstep = |door, room| Doorstep::new(door, room, &config.proxy_protocol_from, metrics.clone());
+        let at_gate = doorstep("gate", (limits.gate_connections, limits.gate_connections_per_source));
+        let visitors =
+            Gate::new(reception.clone(), at_gate, metrics.clone(), told, keys.host.clone(), limits);
         let boxes = Agents::new(
             api.clone(),
             (rulebook.clone(), registry.clone()),
             metrics.clone(),
-            relay,
+            (relay, registrar.hello.web.clone()),
             life.stop.clone(),
             &config.limits,
         );
@@ -186,6 +221,24 @@ impl Bound {
             metrics: metrics.clone(),
         };
         life.door.spawn(visitors.accept(gate, life.stop.clone(), life.door.clone()));
+        if let Some((listener, web)) = https.zip(registrar.hello.web.as_ref()) {
+            let room = (limits.front_connections, limits.front_connections_per_source);
+            let front = Front::new(reception.clone(), doorstep("front", room), metrics.clone(), web, limits);
+            life.door.spawn(front.accept(listener, life.stop.clone(), life.door.clone()));
+        }
+        if let Some(range) = config.ports {
+            let room = (limits.port_connections, limits.port_connections_per_source);
+            let ports = Arc::new(Ports {
+                reception: reception.clone(),
+                doorstep: doorstep("port", room),
+                metrics: metrics.clone(),
+                relay,
+                range,
+                address: gate_address,
+                patience: limits.port_idle(),
+            });
+            life.door.spawn(ports.keep(life.stop.clone(), life.door.clone()));
+        }
         life.tunnels.spawn(boxes.accept(endpoint.clone(), life.tunnels.clone()));
         life.inner.spawn(feed.follow(life.last.clone()));
         life.inner.spawn(report::run(api.clone(), rulebook.clone(), registry, life.last.clone()));

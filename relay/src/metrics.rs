@@ -21,9 +21,13 @@ pub(crate) struct Metrics {
     pub(crate) boxes: Gauge,
     pub(crate) boxes_displaced: Counter,
     pub(crate) joins: Family<Code, Counter>,
-    pub(crate) gate_connections: Gauge,
+    pub(crate) connections: Family<Door, Gauge>,
     pub(crate) turned_away: Family<Door, Counter>,
+    pub(crate) garbled: Family<Door, Counter>,
     pub(crate) strangers: Family<Code, Counter>,
+    pub(crate) challenges: Family<Code, Counter>,
+    pub(crate) ports_open: Gauge,
+    pub(crate) ports_blocked: Gauge,
     pub(crate) revision: Level,
     pub(crate) feed_connected: Gauge,
     pub(crate) rules_rejected: Counter,
@@ -66,16 +70,28 @@ impl Metrics {
             self.boxes_displaced.clone(),
         );
         registry.register("joins", "Boxes that asked to join, by the answer", self.joins.clone());
-        registry.register("gate_connections", "Connections at the SSH gate", self.gate_connections.clone());
+        registry.register("connections", "Connections of visitors, by door", self.connections.clone());
         registry.register(
             "turned_away",
             "Connections refused for want of room, by door",
             self.turned_away.clone(),
         );
         registry.register(
-            "strangers",
-            "Connections at the gate that proved no access",
-            self.strangers.clone(),
+            "garbled",
+            "Connections that did not say in time, or in no way known, whom they wanted, by door",
+            self.garbled.clone(),
+        );
+        registry.register("strangers", "Connections that found or proved no access", self.strangers.clone());
+        registry.register(
+            "challenges",
+            "Checks by certificate authorities of who has a box's name, by how they went",
+            self.challenges.clone(),
+        );
+        registry.register("ports_open", "Public ports that lead to an access", self.ports_open.clone());
+        registry.register(
+            "ports_blocked",
+            "Public ports that an access has and that could not be opened",
+            self.ports_blocked.clone(),
         );
         registry.register("rules_revision", "The revision of the rules in force", self.revision.clone());
         registry.register(

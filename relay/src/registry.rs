@@ -107,7 +107,17 @@ impl Registry {
             door: call.door(),
             revision: self.shared.rulebook.revision_of(permit.device()),
         });
-        let answer = timeout(ANSWER_PATIENCE, self.ask_newest(permit.device(), &errand)).await;
+        self.send_on(permit.device(), &errand).await
+    }
+
+    /// Opens a stream on which a box answers a certificate authority that checks who has its name. It is the
+    /// one stream without a permit, and reaches none of the box's services.
+    pub(crate) async fn challenge(&self, device: DeviceId, name: String) -> Result<Tunnel, Refusal> {
+        self.send_on(device, &Errand::Challenge { name }).await
+    }
+
+    async fn send_on(&self, device: DeviceId, errand: &Errand) -> Result<Tunnel, Refusal> {
+        let answer = timeout(ANSWER_PATIENCE, self.ask_newest(device, errand)).await;
         answer.unwrap_or(Err(Refusal::BoxSilent))
     }
 

@@ -4,14 +4,14 @@
 //! decides reads them where they are. They outlive the control API's absence, in memory and on disk,
 //! and nothing in here opens wider because something is away.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chrono::{DateTime, Utc};
-use postern_protocol::access::{Attempt, Denial, Entrance, Permit, Rules, Verdict, decide};
+use postern_protocol::access::{Attempt, Denial, Entrance, Permit, PublicPort, Rule, Rules, Verdict, decide};
 use postern_protocol::api::FeedLine;
-use postern_protocol::grant::{GrantVerifier, SignedGrants};
-use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login};
+use postern_protocol::grant::{GrantVerifier, Grants, SignedGrants};
+use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login, RelayId};
 use tokio::sync::watch;
 
 use crate::session::Call;
@@ -19,6 +19,9 @@ use crate::session::Call;
 pub(crate) mod archive;
 #[cfg(test)]
 mod tests;
+
+/// The port of a box's own page.
+const WEB_PORT: u16 = 443;
 
 /// The rules, shared by all that decide.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub(crate) struct Rulebook {
 struct Book {
     rules: Rules,
     boxes: HashMap<DeviceId, Entry>,
+    /// The box that each label in the domain of a TLS front names.
+    labels: HashMap<DeviceName, DeviceId>,
     revision: u64,
     /// Boxes that changed since they were last kept, renewals of leases included.
     unkept: HashSet<DeviceId>,
@@ -47,10 +52,20 @@ struct Book {
 #[derive(Clone)]
 struct Entry {
     name: DeviceName,
+    label: DeviceName,
     key: Option<String>,
     revision: u64,
     signed_at: DateTime<Utc>,
     document: SignedGrants,
+}
+
+/// What a public port or a host name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The access, unless any of the box's will do.
+    pub(crate) access: Option<AccessId>,
+    pub(crate) device: DeviceId,
+    pub(crate) port: u16,
 }
 
 /// A reader's place: it decides, and waits for changes since it last did.
@@ -125,8 +140,9 @@ impl Rulebook {
             _ => {
                 book.unkept.insert(device);
                 book.rules.replace(device, grants.rules());
-                let (name, revision, signed_at) = (grants.name, grants.revision, grants.signed_at);
-                book.boxes.insert(device, Entry { name, key, revision, signed_at, document });
+                book.relabel(device, Some(grants.label.clone()));
+                let Grants { name, label, revision, signed_at, .. } = grants;
+                book.boxes.insert(device, Entry { name, label, key, revision, signed_at, document });
             }
         }
         Ok(())
@@ -155,6 +171,29 @@ impl Rulebook {
         let book = self.read();
         let rule = book.rules.by_access(access)?;
         Some((rule.login.clone(), book.boxes.get(&rule.device)?.name.clone()))
+    }
+
+    /// What a public port leads to.
+    pub(crate) fn behind_port(&self, port: PublicPort) -> Option<Target> {
+        self.read().rules.by_port(port).map(Target::of)
+    }
+
+    /// The public ports of a relay that lead anywhere.
+    pub(crate) fn ports_of(&self, relay: RelayId) -> BTreeSet<u16> {
+        self.read().rules.ports_of(relay)
+    }
+
+    /// What a host's first label leads to: the access of that id, or else the page of the box.
+    pub(crate) fn behind_label(&self, label: &str) -> Option<Target> {
+        let book = self.read();
+        let named = label.parse().ok().and_then(|access| book.rules.by_access(access));
+        let page = |device| Target { access: None, device, port: WEB_PORT };
+        named.map(Target::of).or_else(|| book.labelled(label).map(page))
+    }
+
+    /// The box that a label names.
+    pub(crate) fn labelled(&self, label: &str) -> Option<DeviceId> {
+        self.read().labelled(label)
     }
 
     /// Whether this proof is the one that the access asks for, whatever else stands against it.
@@ -199,8 +238,32 @@ impl Rulebook {
     }
 }
 
+impl Target {
+    fn of(rule: &Rule) -> Self {
+        Self { access: Some(rule.access), device: rule.device, port: rule.port }
+    }
+}
+
 impl Book {
+    fn labelled(&self, label: &str) -> Option<DeviceId> {
+        self.labels.get(&label.parse().ok()?).copied()
+    }
+
+    /// A box has this label from now on, and no other.
+    fn relabel(&mut self, device: DeviceId, label: Option<DeviceName>) {
+        // A label that another box has since brought is that box's now.
+        if let Some(former) = self.boxes.get(&device).map(|entry| &entry.label)
+            && self.labels.get(former) == Some(&device)
+        {
+            self.labels.remove(former);
+        }
+        if let Some(label) = label {
+            self.labels.insert(label, device);
+        }
+    }
+
     fn forget(&mut self, device: DeviceId) {
+        self.relabel(device, None);
         self.boxes.remove(&device);
         self.rules.remove(device);
         self.unkept.insert(device);
@@ -239,7 +302,7 @@ impl Reading {
         // They proved their access and asked for a box that it does not speak of.
         let device = call.device.ok_or(Denial::WrongBox)?;
         let attempt = Attempt {
-            access: Some(call.access),
+            access: call.access,
             entrance: call.entrance.clone(),
             source: call.visitor.ip(),
             device,

@@ -12,12 +12,13 @@ use chrono::{DateTime, Utc};
 use postern_protocol::Refusal;
 use postern_protocol::access::{Denial, Door, Entrance, Permit};
 use postern_protocol::id::{AccessId, DeviceId, VisitId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, Record};
 use crate::registry::Registry;
 use crate::rulebook::{Reading, Rulebook};
-use crate::splice::{Sink, Source, splice};
+use crate::splice::{Sink, Source, Tally, splice};
 
 /// Visits, whichever door they come to.
 #[derive(Clone)]
@@ -38,7 +39,8 @@ pub(crate) struct Reception {
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) id: VisitId,
-    pub(crate) access: AccessId,
+    /// The access that they named; without one, whichever of the box's lets them in becomes theirs.
+    pub(crate) access: Option<AccessId>,
     pub(crate) entrance: Entrance,
     pub(crate) visitor: SocketAddr,
     /// The box, unless what they named is none that their access speaks of.
@@ -58,6 +60,11 @@ pub(crate) trait Visitor: Send {
     type Source: Source;
     type Sink: Sink;
 
+    /// How long nothing may move before the visit is over; without an end, unless a door has one.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
     /// Says that bytes follow, and hands over both directions.
     fn welcome(&mut self) -> impl Future<Output = (Self::Source, Self::Sink)> + Send;
 
@@ -67,9 +74,9 @@ pub(crate) trait Visitor: Send {
 
 impl Reception {
     /// One visit, from the door to its last line in the audit.
-    pub(crate) async fn visit(&self, call: Call, mut visitor: impl Visitor) {
+    pub(crate) async fn visit(&self, mut call: Call, mut visitor: impl Visitor) {
         let mut record = self.audit.arrival(&call);
-        let outcome = self.attend(&call, &mut visitor, &mut record).await;
+        let outcome = self.attend(&mut call, &mut visitor, &mut record).await;
         let outcome = outcome.map_err(|refusal| self.reason(&call, refusal));
         record.close(&outcome);
         visitor.leave(outcome).await;
@@ -78,7 +85,7 @@ impl Reception {
     /// Serves the visitor for as long as the rules allow it.
     async fn attend(
         &self,
-        call: &Call,
+        call: &mut Call,
         visitor: &mut impl Visitor,
         record: &mut Record,
     ) -> Result<(), Refusal> {
@@ -87,6 +94,10 @@ impl Reception {
         if self.leaving.is_cancelled() {
             return Err(Refusal::ShuttingDown);
         }
+        // Whichever access lets them in is the one that they have, to its end.
+        call.access = Some(permit.access());
+        record.admitted_by(permit.access());
+        let call = &*call;
         tokio::select! {
             ended = self.serve(call, &permit, visitor, record) => ended,
             denial = withdrawn(rules, call, permit.until()) => Err(denial.into()),
@@ -114,7 +125,12 @@ impl Reception {
     ) -> Result<(), Refusal> {
         let tunnel = self.registry.open(permit, call).await?;
         record.opened();
-        splice(visitor.welcome().await, tunnel.split(), record.tally()).await
+        let patience = visitor.patience();
+        let visitor = visitor.welcome().await;
+        tokio::select! {
+            ended = splice(visitor, tunnel.split(), record.tally()) => ended,
+            () = idle(record.tally(), patience) => Err(Refusal::Idle),
+        }
     }
 }
 
@@ -139,4 +155,36 @@ const LONGEST_NAP: Duration = Duration::from_secs(1);
 async fn reached(moment: DateTime<Utc>) {
     let left = (moment - Utc::now()).to_std().unwrap_or_default();
     tokio::time::sleep(left.min(LONGEST_NAP)).await;
+}
+
+/// Waits until nothing has moved for so long, give or take a quarter.
+async fn idle(tally: &Tally, patience: Option<Duration>) {
+    let Some(patience) = patience else { return std::future::pending().await };
+    let moved = || (tally.up(), tally.down());
+    let mut last = (moved(), Instant::now());
+    while last.1.elapsed() < patience {
+        tokio::time::sleep(patience / 4).await;
+        if moved() != last.0 {
+            last = (moved(), Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_visit_is_idle_once_nothing_has_moved_for_as_long_as_it_may() {
+        let (tally, start) = (Tally::default(), Instant::now());
+        let moving = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                tally.add_up(1);
+            }
+        };
+        tokio::join!(moving, idle(&tally, Some(Duration::from_secs(60))));
+        let seconds = start.elapsed().as_secs();
+        assert!((560..=580).contains(&seconds), "{seconds} s");
+    }
 }

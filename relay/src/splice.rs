@@ -56,6 +56,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    #[cfg(test)]
+    pub(crate) fn add_up(&self, bytes: u64) {
+        self.up.fetch_add(bytes, Relaxed);
+    }
+
     /// Bytes from the visitor to the box.
     pub(crate) fn up(&self) -> u64 {
         self.up.load(Relaxed)

@@ -1,6 +1,7 @@
 //! Postern, end to end: the real programs, stock clients, a real sshd.
 
 mod agent;
+mod balancer;
 mod cli;
 mod client;
 mod connect;
@@ -8,10 +9,12 @@ mod deny;
 mod drain;
 mod faults;
 mod forward;
+mod front;
 mod hostile;
 mod keys;
 mod matrix;
 mod people;
+mod ports;
 mod restrict;
 mod revoke;
 mod stall;

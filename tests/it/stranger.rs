@@ -190,9 +190,9 @@ async fn visitor() -> (Stack, Machine, postern_tests::Ssh) {
     (stack, box42, ssh)
 }
 
-fn tcp_ports(stack: &Stack) -> [SocketAddr; 3] {
+fn tcp_ports(stack: &Stack) -> [SocketAddr; 4] {
     let relay = stack.relay.listening();
-    [relay.gate, relay.admin, stack.api.address()]
+    [relay.gate, relay.https, relay.admin, stack.api.address()]
 }
 
 fn noise(size: usize) -> Vec<u8> {

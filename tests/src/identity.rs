@@ -120,6 +120,6 @@ impl Dialer {
 }
 
 /// The one provider of cryptography.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -22,17 +22,20 @@ use toml::Table;
 
 pub mod api;
 pub mod busy;
+pub mod curl;
 mod daemon;
 pub mod detour;
 pub mod dropbear;
 pub mod fido;
 pub mod fleet;
+pub mod haproxy;
 pub mod hostile;
 pub mod identity;
 mod inetd;
 pub mod key;
 pub mod machine;
 pub mod namespace;
+pub mod nginx;
 pub mod person;
 pub mod program;
 pub mod relay;
@@ -45,9 +48,12 @@ pub mod wait;
 pub mod world;
 
 pub use api::{Api, ApiProcess};
+pub use curl::Curl;
+pub use haproxy::Haproxy;
 pub use key::Key;
 pub use machine::{Machine, Server};
 pub use namespace::Namespace;
+pub use nginx::Nginx;
 pub use person::Person;
 pub use program::Output;
 pub use relay::Relay;
@@ -199,6 +205,12 @@ impl Stack {
     /// Creates the usual access to a box, and waits until it is in force.
     pub async fn allow(&self, machine: &Machine) -> Access {
         self.allow_with(machine, |_| ()).await
+    }
+
+    /// Creates an access to a port of a box that asks for no key, as a page does, and waits until it is in
+    /// force.
+    pub async fn allow_page(&self, machine: &Machine, port: u16) -> Access {
+        self.allow_with(machine, |access| (access.exposed_port, access.public_key) = (port, None)).await
     }
 
     /// The same, for a while such as `3s`.

@@ -48,6 +48,13 @@ pub fn command_in(place: Option<&Namespace>, name: &str) -> Command {
     command
 }
 
+/// A command for a program of the system's that ends when the test does.
+pub fn stock(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]).stdin(Stdio::null()).process_group(0);
+    command
+}
+
 /// A shell that prepares the start of another program, which stands behind it, with this as its input.
 pub fn in_shell(script: &str, input: std::os::fd::OwnedFd) -> Command {
     let mut command = Command::new("setpriv");
@@ -163,6 +170,13 @@ impl From<std::process::Output> for Output {
 /// An exit status as shells say it.
 pub fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
+
+/// Runs a command whose input stays open until it ends by itself, and is empty.
+pub async fn feed_nothing(mut command: Command) -> Output {
+    let (_open, input) = io::pipe().map(|(read, write)| (write, read)).expect("a pipe");
+    command.stdin(Stdio::from(input));
+    finish(command).await
 }
 
 /// Runs a command that ends by itself.

@@ -27,6 +27,8 @@ pub struct Listening {
     pub gate: SocketAddr,
     /// Agents, over UDP.
     pub agents: SocketAddr,
+    /// Browsers, over TLS.
+    pub https: SocketAddr,
     /// The administrator, over HTTP.
     pub admin: SocketAddr,
 }
@@ -40,6 +42,8 @@ impl Relay {
         config.insert("token_file".into(), token_file.to_str().expect("temporary paths are text").into());
         config.insert("gate".into(), own().into());
         config.insert("agents".into(), own().into());
+        config.insert("https".into(), own().into());
+        config.insert("domain".into(), "localhost".into());
         config.insert("admin".into(), own().into());
         config.insert("public_host".into(), scene.address().to_string().into());
         config.extend(settings);
@@ -47,6 +51,7 @@ impl Relay {
         let listening: Listening = daemon.start().await;
         daemon.set("gate", listening.gate.to_string());
         daemon.set("agents", listening.agents.to_string());
+        daemon.set("https", listening.https.to_string());
         daemon.set("admin", listening.admin.to_string());
         Self { daemon, listening, token_file }
     }

@@ -85,6 +85,20 @@ impl Ssh {
         self
     }
 
+    /// The same visitor, who comes to the gate by another address of its.
+    pub fn by(mut self, address: std::net::SocketAddr) -> Self {
+        let gate = format!("Host {}\n", self.gate);
+        assert!(self.block.contains(&gate), "the block has a gate: {}", self.block);
+        let way = format!("{gate}    HostName {}\n    Port {}\n", address.ip(), address.port());
+        // In a block, the first of two values counts.
+        self.block = self.block.replace(&gate, &way);
+        let keys = self.known_hosts.iter().filter_map(|line| line.strip_prefix('[')?.split_once(' '));
+        let keys: Vec<_> =
+            keys.map(|(_, key)| format!("[{}]:{} {key}", address.ip(), address.port())).collect();
+        self.known_hosts.extend(keys);
+        self
+    }
+
     /// The same visitor in another network.
     pub fn at(mut self, place: Arc<Namespace>) -> Self {
         self.place = Some(place);

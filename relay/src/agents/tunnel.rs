@@ -75,7 +75,8 @@ async fn greet(
         return None;
     }
     facts.check().ok()?;
-    let welcome = ToAgent::Welcome { version: VERSION, relay: agents.relay, now: Utc::now(), web: None };
+    let (relay, web) = (agents.relay, agents.web.clone());
+    let welcome = ToAgent::Welcome { version: VERSION, relay, now: Utc::now(), web };
     send(&mut to_box, &welcome).await.ok()?;
     Some((to_box, from_box, facts))
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use postern_protocol::access::Entrance;
+use postern_protocol::access::{Door, Entrance};
 use postern_protocol::id::{AccessId, VisitId};
 use postern_protocol::ssh_key::PublicKey;
 use russh::keys::{Algorithm, ssh_key};
@@ -82,7 +82,7 @@ impl Handler {
         let Identity { access, key } = self.identity.clone()?;
         Some(Call {
             id: VisitId::from_entropy(rand::random()),
-            access,
+            access: Some(access),
             entrance: Entrance::Gate(key),
             visitor: self.visitor,
             device: self.gate.reception.rulebook.place(access, host),
@@ -121,7 +121,7 @@ impl Drop for Handler {
             && let Some((access, key)) = self.last_attempt.take()
         {
             let known = access.filter(|access| self.gate.reception.rulebook.knows(*access));
-            self.gate.audit.stranger(self.visitor, known, key.as_ref());
+            self.gate.audit.stranger(Door::Gate, self.visitor, known, key.as_ref());
         }
     }
 }
@@ -175,7 +175,8 @@ impl server::Handler for Handler {
         let seated = self.queues.enter(line.id().number());
         let visitor = Knocking::new(line, seated, reply);
         let reception = self.gate.reception.clone();
-        let span = tracing::info_span!(parent: None, "visit", id = %call.id, access = %call.access);
+        let access = call.access.map(tracing::field::display);
+        let span = tracing::info_span!(parent: None, "visit", id = %call.id, access);
         self.visits.spawn(async move { reception.visit(call, visitor).await }.instrument(span));
         Ok(())
     }

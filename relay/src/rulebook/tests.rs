@@ -22,7 +22,7 @@ fn device(number: u8) -> DeviceId {
 fn call() -> Call {
     Call {
         id: postern_protocol::id::VisitId::from_entropy([9; 10]),
-        access: access(),
+        access: Some(access()),
         entrance: Entrance::Tunnel,
         visitor: "192.0.2.1:5000".parse().unwrap(),
         device: Some(device(1)),
@@ -64,6 +64,11 @@ impl Fixture {
         FeedLine::Box { device: device(number), key: Some("aa".repeat(32)), grants }
     }
 
+    fn learn(&self, number: u8, grants: &Grants) {
+        let (device, grants) = (device(number), self.signer.sign(grants));
+        self.book.apply(FeedLine::Box { device, key: None, grants }).unwrap();
+    }
+
     fn opens(&self) -> bool {
         self.book.reading().decide(&call(), Utc::now()).is_ok()
     }
@@ -84,6 +89,43 @@ fn older_documents_never_win_not_even_in_a_snapshot() {
     }
     fixture.book.apply(fixture.line(1, 8, true)).unwrap();
     assert!(fixture.opens());
+}
+
+#[test]
+fn a_public_port_and_a_name_lead_to_what_the_rules_say() {
+    let fixture = Fixture::new();
+    let relay = postern_protocol::id::RelayId::from_entropy([8; 10]);
+    let port = PublicPort { relay, port: 40_001 };
+    let mut grants = fixture.grants(1, 7, true);
+    grants.grants[0].leased = Some(port);
+    fixture.learn(1, &grants);
+    let target = Target { access: Some(access()), device: device(1), port: 22 };
+    assert_eq!(fixture.book.behind_port(port), Some(target));
+    assert_eq!(fixture.book.behind_label(access().as_str()), Some(target));
+    let page = Target { access: None, device: device(1), port: 443 };
+    assert_eq!(fixture.book.behind_label("box42"), Some(page));
+    assert_eq!(fixture.book.behind_label("box43"), None);
+    assert_eq!(fixture.book.ports_of(relay), [40_001].into());
+
+    fixture.book.apply(FeedLine::Gone { device: device(1) }).unwrap();
+    assert_eq!((fixture.book.behind_port(port), fixture.book.behind_label("box42")), (None, None));
+}
+
+#[test]
+fn boxes_may_exchange_their_labels() {
+    let fixture = Fixture::new();
+    let labelled = |number, revision, label: &str| {
+        let grants = Grants { label: label.parse().unwrap(), ..fixture.grants(number, revision, true) };
+        fixture.learn(number, &grants);
+    };
+    labelled(1, 1, "one");
+    labelled(2, 2, "two");
+    labelled(1, 3, "two");
+    labelled(2, 4, "one");
+    assert_eq!(fixture.book.labelled("one"), Some(device(2)));
+    assert_eq!(fixture.book.labelled("two"), Some(device(1)));
+    labelled(1, 5, "three");
+    assert_eq!(fixture.book.labelled("two"), None);
 }
 
 #[test]
