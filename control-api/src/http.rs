@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use postern_protocol::grant::GrantSigner;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,6 +26,7 @@ mod accesses;
 mod accounts;
 mod address;
 mod auth;
+mod console;
 mod devices;
 mod error;
 mod extract;
@@ -51,6 +52,9 @@ pub(crate) use users::{INVITATION, INVITATION_LASTS};
 /// How long `?wait=active` waits at most.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many pages may change at once while they are looked at.
+pub(crate) const STREAMS: usize = console::STREAMS;
+
 /// What handlers work with.
 pub(crate) struct App {
     pub(crate) config: Config,
@@ -64,6 +68,8 @@ pub(crate) struct App {
     /// The newest revision that some feed has signed.
     pub(crate) signed: watch::Sender<u64>,
     pub(crate) patience: Duration,
+    /// Places for pages that change while they are looked at.
+    pub(crate) streams: Arc<Semaphore>,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     /// Ends feeds and waits.
@@ -97,6 +103,7 @@ pub(crate) fn router(app: Shared) -> Router {
     let (router, document) = routes().split_for_parts();
     let document = Arc::new(openapi::Document::complete(document));
     router
+        .merge(console::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(from_fn_with_state(document.clone(), openapi::refuse_unknown_parameters))

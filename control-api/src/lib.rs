@@ -12,7 +12,7 @@ use anyhow::Context;
 use postern_protocol::secret::Secret;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -92,6 +92,7 @@ async fn bind_at(config: Config, clock: Clock) -> anyhow::Result<Bound> {
         metrics: Metrics::new(),
         signed: watch::Sender::new(0),
         patience: http::PATIENCE,
+        streams: Arc::new(Semaphore::new(http::STREAMS)),
         address,
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

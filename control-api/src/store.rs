@@ -18,6 +18,7 @@ use crate::entropy::entropy;
 
 mod accesses;
 mod accounts;
+mod activity;
 mod census;
 mod devices;
 mod feed;
@@ -37,6 +38,7 @@ pub(crate) use accesses::{
     AccessFilter, CreateAccessError, Creation, DecideError, EditAccessError, Edits, Phase,
 };
 pub(crate) use accounts::{AddAccountError, CloseError};
+pub(crate) use activity::{DAYS, DeviceActivity};
 pub(crate) use census::Census;
 pub(crate) use devices::{CreateDeviceError, RenameError};
 pub(crate) use invitations::{AcceptError, Addressee};
@@ -87,6 +89,8 @@ struct Bells {
     rules: watch::Sender<u64>,
     /// Counts reports of relays.
     presence: watch::Sender<u64>,
+    /// Counts reports of visits.
+    visits: watch::Sender<u64>,
 }
 
 /// Trouble with the database itself.
@@ -137,7 +141,11 @@ impl Store {
         let writer = pool(WRITERS).connect_with(options.clone()).await?;
         sqlx::migrate!().run(&writer).await?;
         let reader = pool(READERS).connect_with(options.pragma("query_only", "on")).await?;
-        let bells = Bells { rules: watch::Sender::new(0), presence: watch::Sender::new(0) };
+        let bells = Bells {
+            rules: watch::Sender::new(0),
+            presence: watch::Sender::new(0),
+            visits: watch::Sender::new(0),
+        };
         let own_account = own_account(&writer, now).await?;
         let store = Self { writer, reader, bells: Arc::new(bells), own_account };
         Ok(store)
@@ -174,6 +182,11 @@ impl Store {
     /// A bell that rings with every report of a relay.
     pub(crate) fn presence_bell(&self) -> watch::Receiver<u64> {
         self.bells.presence.subscribe()
+    }
+
+    /// A bell that rings with every report of visits.
+    pub(crate) fn visits_bell(&self) -> watch::Receiver<u64> {
+        self.bells.visits.subscribe()
     }
 
     /// The newest revision of the rules; rings the bell if another program made it.

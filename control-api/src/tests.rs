@@ -4,6 +4,7 @@ mod accesses;
 mod accounts;
 mod auth;
 mod consent;
+mod console;
 mod devices;
 mod durability;
 mod feed;

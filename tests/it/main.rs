@@ -5,6 +5,7 @@ mod balancer;
 mod cli;
 mod client;
 mod connect;
+mod console;
 mod deny;
 mod drain;
 mod faults;

@@ -21,6 +21,7 @@ use postern_protocol::id::{AccessId, DeviceId};
 use toml::Table;
 
 pub mod api;
+pub mod browser;
 pub mod busy;
 pub mod curl;
 mod daemon;
@@ -48,6 +49,7 @@ pub mod wait;
 pub mod world;
 
 pub use api::{Api, ApiProcess};
+pub use browser::Browser;
 pub use curl::Curl;
 pub use haproxy::Haproxy;
 pub use key::Key;

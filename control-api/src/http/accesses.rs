@@ -33,8 +33,9 @@ mod request;
 mod view;
 pub(super) mod wait;
 
+pub(super) use consent::decide;
 use request::{Circumstances, Doors, no_ports};
-use view::view;
+pub(super) use view::view;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -151,6 +152,19 @@ async fn create_new(
     }
 }
 
+/// A new access, as it is at once.
+pub(super) async fn add(
+    app: &App,
+    caller: &Caller,
+    request: CreateAccess,
+    from: Option<IpAddr>,
+) -> Result<Access, ApiError> {
+    let answer = create_new(app, caller, request, from, None).await?;
+    let created: Created =
+        serde_json::from_str(&answer).expect("an answer that was just written can be read");
+    Ok(created.access)
+}
+
 /// Shows an access.
 #[utoipa::path(get, path = "/v1/accesses/{access}", tag = "accesses",
     params(("access" = String, Path, description = "Its id")),
@@ -173,20 +187,30 @@ async fn edit(
     Path(access): Path<String>,
     Json(change): Json<EditAccess>,
 ) -> Result<Answer<Access>, ApiError> {
-    let now = app.clock.now();
     let id = known(&access)?;
+    self::change(&app, &caller, id, change).await?;
+    Ok(Answer(look(&app, &caller.account, id).await?))
+}
+
+/// Changes an access, and waits until the change is in force.
+pub(super) async fn change(
+    app: &App,
+    caller: &Caller,
+    id: AccessId,
+    change: EditAccess,
+) -> Result<(), ApiError> {
+    let now = app.clock.now();
     let edits = request::edits(change, now, app.config.max_duration)?;
     caller.account.edit_access(id, edits, now).await?;
     info!(access = %id, "access edited");
-    wait::until_enforced(&app).await?;
-    Ok(Answer(look(&app, &caller.account, id).await?))
+    wait::until_enforced(app).await
 }
 
 /// Deletes an access, whatever its status: its visits end within a second.
 #[utoipa::path(delete, path = "/v1/accesses/{access}", tag = "accesses",
     params(("access" = String, Path, description = "Its id")),
     responses((status = 204, description = "It lets nobody in any more")))]
-async fn delete(
+pub(super) async fn delete(
     Operator(caller): Operator,
     State(app): State<Shared>,
     Path(access): Path<String>,
@@ -202,11 +226,11 @@ async fn delete(
     }
 }
 
-fn known(access: &str) -> Result<AccessId, ApiError> {
+pub(super) fn known(access: &str) -> Result<AccessId, ApiError> {
     access.parse().map_err(|_| not_found())
 }
 
-fn not_found() -> ApiError {
+pub(super) fn not_found() -> ApiError {
     ApiError::new(Code::AccessNotFound, "no access has this id")
 }
 
@@ -227,7 +251,7 @@ fn phase(status: AccessStatus) -> Phase {
 
 /// Accesses with a status, one more than wanted if there are. The store knows the phase of a life;
 /// whether a live one works is known only by looking, so it may take several looks to fill a page.
-async fn matching(
+pub(super) async fn matching(
     app: &App,
     account: &Account,
     filter: AccessFilter,

@@ -41,6 +41,7 @@ pub(crate) const SESSION: &str = "pss";
 const MAX_TOKEN: usize = 128;
 
 /// Somebody with an API token or a session.
+#[derive(Clone)]
 pub(crate) struct Caller {
     /// The rows that are theirs.
     pub(crate) account: Account,
@@ -260,7 +261,7 @@ impl Attempt {
     }
 }
 
-fn unauthorized() -> ApiError {
+pub(super) fn unauthorized() -> ApiError {
     ApiError::new(Code::Unauthorized, "send a valid token: Authorization: Bearer …")
 }
 

@@ -14,13 +14,14 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Operator, Viewer, forbidden};
+use super::auth::{Caller, Operator, Viewer, forbidden};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path, Query, RawJson};
 use super::idempotency::{self, IdempotencyKey};
 use super::paging::{Cursor, Wanted};
 use super::{App, Shared};
 use crate::entropy::{entropy, secret};
+use crate::once::Once;
 use crate::record::DeviceRecord;
 use crate::status::device_status;
 use crate::store::{Account, CreateDeviceError, JoinToken, RenameError};
@@ -77,23 +78,40 @@ async fn create(
     key: IdempotencyKey,
     RawJson { value, bytes }: RawJson<CreateDevice>,
 ) -> Result<Response, ApiError> {
+    let once = key.once(&caller, "POST /v1/devices", &bytes);
+    let answer = match idempotency::answered(&app, &caller, once.as_ref()).await? {
+        Some(answer) => answer,
+        None => create_new(&app, &caller, value, once.as_ref()).await?,
+    };
+    Ok(idempotency::created("/v1/devices", answer))
+}
+
+/// Creates a box; the answer.
+async fn create_new(
+    app: &App,
+    caller: &Caller,
+    request: CreateDevice,
+    once: Option<&Once>,
+) -> Result<String, ApiError> {
     let now = app.clock.now();
     if caller.account.boxes().is_some() {
         return Err(forbidden("this token is for some boxes only, and a new one would be none of them"));
     }
-    let once = key.once(&caller, "POST /v1/devices", &bytes);
-    if let Some(answer) = idempotency::answered(&app, &caller, once.as_ref()).await? {
-        return Ok(idempotency::created("/v1/devices", answer));
-    }
-    let device = newborn(value.name, now);
-    let (token, join) = offer(&app, now).await?;
+    let device = newborn(request.name, now);
+    let (token, join) = offer(app, now).await?;
     let answer = Device { join: Some(join), ..view(&device, now) };
     let answer = idempotency::json(&answer);
-    let repeated = caller.account.create_device(&device, &token, once.as_ref(), &answer).await?;
+    let repeated = caller.account.create_device(&device, &token, once, &answer).await?;
     if repeated.is_none() {
         info!(device = %device.id, name = %device.name, "box created");
     }
-    Ok(idempotency::created("/v1/devices", repeated.unwrap_or(answer)))
+    Ok(repeated.unwrap_or(answer))
+}
+
+/// A new box, with how to join it.
+pub(super) async fn add(app: &App, caller: &Caller, request: CreateDevice) -> Result<Device, ApiError> {
+    let answer = create_new(app, caller, request, None).await?;
+    Ok(serde_json::from_str(&answer).expect("an answer that was just written can be read"))
 }
 
 /// Shows a box.
@@ -113,7 +131,7 @@ async fn show(
 #[utoipa::path(patch, path = "/v1/devices/{device}", tag = "devices",
     params(("device" = String, Path, description = "Its id or its name")), request_body = RenameDevice,
     responses((status = 200, description = "The box", body = Device)))]
-async fn rename(
+pub(super) async fn rename(
     Operator(caller): Operator,
     State(app): State<Shared>,
     Path(device): Path<String>,
@@ -130,7 +148,7 @@ async fn rename(
 #[utoipa::path(delete, path = "/v1/devices/{device}", tag = "devices",
     params(("device" = String, Path, description = "Its id or its name")),
     responses((status = 204, description = "It is gone")))]
-async fn delete(
+pub(super) async fn delete(
     Operator(caller): Operator,
     State(app): State<Shared>,
     Path(device): Path<String>,
@@ -159,14 +177,20 @@ async fn join(
     State(app): State<Shared>,
     Path(device): Path<String>,
 ) -> Result<Response, ApiError> {
+    let device = offer_anew(&app, &caller, &device).await?;
+    Ok((StatusCode::CREATED, Answer(device)).into_response())
+}
+
+/// A box with a new join string.
+pub(super) async fn offer_anew(app: &App, caller: &Caller, device: &str) -> Result<Device, ApiError> {
     let now = app.clock.now();
-    let device = find(&app, &caller.account, &device).await?;
-    let (token, join) = offer(&app, now).await?;
+    let device = find(app, &caller.account, device).await?;
+    let (token, join) = offer(app, now).await?;
     if !caller.account.renew_join(device.id, &token).await? {
         return Err(not_found());
     }
     info!(device = %device.id, "join string made");
-    Ok((StatusCode::CREATED, Answer(Device { join: Some(join), ..view(&device, now) })).into_response())
+    Ok(Device { join: Some(join), ..view(&device, now) })
 }
 
 /// The account's box of this id or name.

@@ -139,7 +139,22 @@ impl ApiError {
         (self.code, self.field, self.detail.to_string())
     }
 
-    fn problem(&self) -> Problem {
+    /// What programs tell it apart by.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The same told on another page than its own: with the status, and when to try again.
+    pub(super) fn told_on(self, page: Response) -> Response {
+        let mut response = (self.code.status(), page).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
+    /// It as a document.
+    pub(super) fn problem(&self) -> Problem {
         Problem {
             r#type: format!("/problems/{}", self.code.as_str()),
             title: self.code.title().to_owned(),

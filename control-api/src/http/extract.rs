@@ -84,7 +84,12 @@ async fn whole_body(request: Request, most: usize) -> Result<Bytes, ApiError> {
         let detail = "send JSON, and say so: Content-Type: application/json";
         return Err(ApiError::new(Code::UnsupportedMediaType, detail));
     }
-    match tokio::time::timeout(BODY_TIME, collect(request.into_body(), most)).await {
+    body_within(request.into_body(), most).await
+}
+
+/// A body of at most so many bytes, if all of it comes in time.
+pub(super) async fn body_within(body: Body, most: usize) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(BODY_TIME, collect(body, most)).await {
         Ok(body) => body,
         Err(_) => Err(ApiError::new(Code::BodyTimeout, "the request's body stopped coming")),
     }
@@ -121,12 +126,12 @@ impl From<QueryRejection> for ApiError {
     }
 }
 
-/// Answers hold secrets and change from moment to moment: nobody keeps them, nobody guesses what
-/// they are.
+/// Answers hold secrets and change from moment to moment: nobody keeps them unless they say so, nobody
+/// guesses what they are.
 pub(super) async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

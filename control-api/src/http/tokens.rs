@@ -37,7 +37,7 @@ async fn list(Owner(caller): Owner) -> Result<Answer<Page<Token>>, ApiError> {
 /// Makes a token for the caller's account. Its secret is shown this once.
 #[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = CreateToken,
     responses((status = 201, description = "The token", body = NewToken)))]
-async fn create(
+pub(super) async fn create(
     Owner(caller): Owner,
     State(app): State<Shared>,
     Json(request): Json<CreateToken>,
@@ -56,7 +56,7 @@ async fn create(
 #[utoipa::path(delete, path = "/v1/tokens/{token}", tag = "tokens",
     params(("token" = String, Path, description = "Its id")),
     responses((status = 204, description = "It works no more")))]
-async fn delete(Owner(caller): Owner, Path(token): Path<String>) -> Result<StatusCode, ApiError> {
+pub(super) async fn delete(Owner(caller): Owner, Path(token): Path<String>) -> Result<StatusCode, ApiError> {
     let not_found = || ApiError::new(Code::TokenNotFound, "no token has this id");
     let id = token.parse().map_err(|_| not_found())?;
     match caller.account.remove_token(id).await? {

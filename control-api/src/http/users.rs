@@ -51,16 +51,21 @@ async fn create(
     State(app): State<Shared>,
     Json(request): Json<CreateUser>,
 ) -> Result<Response, ApiError> {
+    let user = add(&app, &caller, request).await?;
+    let location = [(header::LOCATION, format!("/v1/users/{}", user.id))];
+    Ok((StatusCode::CREATED, location, Answer(user)).into_response())
+}
+
+/// A new user, with their invitation.
+pub(super) async fn add(app: &App, caller: &Caller, request: CreateUser) -> Result<User, ApiError> {
     if request.admin && !caller.admin {
         return Err(admins_only());
     }
-    let user = newborn(&app, request);
-    let (kept, invitation) = invitation(&app);
+    let user = newborn(app, request);
+    let (kept, invitation) = invitation(app);
     caller.account.add_user(&user, &kept).await?;
     info!(user = %user.id, role = %user.role, admin = user.admin, by = %caller.who, "user added");
-    let location = [(header::LOCATION, format!("/v1/users/{}", user.id))];
-    let answer = User { invitation: Some(invitation), ..view(user) };
-    Ok((StatusCode::CREATED, location, Answer(answer)).into_response())
+    Ok(User { invitation: Some(invitation), ..view(user) })
 }
 
 /// Shows a user.
@@ -75,7 +80,7 @@ async fn show(Owner(caller): Owner, Path(user): Path<String>) -> Result<Answer<U
 #[utoipa::path(patch, path = "/v1/users/{user}", tag = "users",
     params(("user" = String, Path, description = "Their id or their name")), request_body = EditUser,
     responses((status = 200, description = "The user", body = User)))]
-async fn edit(
+pub(super) async fn edit(
     Owner(caller): Owner,
     State(app): State<Shared>,
     Path(user): Path<String>,
@@ -96,7 +101,7 @@ async fn edit(
 #[utoipa::path(delete, path = "/v1/users/{user}", tag = "users",
     params(("user" = String, Path, description = "Their id or their name")),
     responses((status = 204, description = "They are gone")))]
-async fn delete(Owner(caller): Owner, Path(user): Path<String>) -> Result<StatusCode, ApiError> {
+pub(super) async fn delete(Owner(caller): Owner, Path(user): Path<String>) -> Result<StatusCode, ApiError> {
     let user = find_mutable(&caller, &user).await?;
     caller.account.remove_user(user.id).await?;
     info!(user = %user.id, by = %caller.who, "user removed");
@@ -113,13 +118,19 @@ async fn invite(
     State(app): State<Shared>,
     Path(user): Path<String>,
 ) -> Result<Response, ApiError> {
-    let user = find_mutable(&caller, &user).await?;
-    let (kept, invitation) = invitation(&app);
+    let user = invite_anew(&app, &caller, &user).await?;
+    Ok((StatusCode::CREATED, Answer(user)).into_response())
+}
+
+/// A user with a new invitation.
+pub(super) async fn invite_anew(app: &App, caller: &Caller, user: &str) -> Result<User, ApiError> {
+    let user = find_mutable(caller, user).await?;
+    let (kept, invitation) = invitation(app);
     if !caller.account.invite(user.id, &kept).await? {
         return Err(not_found());
     }
     info!(user = %user.id, by = %caller.who, "user invited again");
-    Ok((StatusCode::CREATED, Answer(User { invitation: Some(invitation), ..view(user) })).into_response())
+    Ok(User { invitation: Some(invitation), ..view(user) })
 }
 
 /// Signs a user out everywhere.

@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// about rules alone: whether the box is online and what listens on it is not looked at.
 #[utoipa::path(post, path = "/v1/verify", tag = "verify", request_body = Verify,
     responses((status = 200, description = "The verdict", body = VerifyAnswer)))]
-async fn verify(
+pub(super) async fn verify(
     Viewer(caller): Viewer,
     State(app): State<Shared>,
     Json(asked): Json<Verify>,

@@ -35,7 +35,9 @@ impl Store {
         for visit in visits {
             tx.record(visit, self.own_account.as_str()).await?;
         }
-        tx.commit().await
+        tx.commit().await?;
+        self.bells.visits.send_modify(|reports| *reports += 1);
+        Ok(())
     }
 }
 

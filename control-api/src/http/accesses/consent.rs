@@ -103,7 +103,13 @@ async fn deny(
     decide(&app, &caller, &access, false).await
 }
 
-async fn decide(app: &App, caller: &Caller, access: &str, yes: bool) -> Result<Answer<Access>, ApiError> {
+/// Approves or denies what somebody outside asked for.
+pub(in crate::http) async fn decide(
+    app: &App,
+    caller: &Caller,
+    access: &str,
+    yes: bool,
+) -> Result<Answer<Access>, ApiError> {
     let id = known(access)?;
     caller.account.decide_on_access(id, yes, app.clock.now()).await?;
     info!(access = %id, by = %caller.who, "access {}", if yes { "approved" } else { "denied" });

@@ -13,7 +13,7 @@ use crate::status::Standing;
 const SSH: u16 = 22;
 
 /// An access, with where it stands now and how to connect.
-pub(super) fn view(
+pub(in crate::http) fn view(
     access: &AccessRecord,
     device: &DeviceRecord,
     relays: &[RelayRecord],

@@ -1,0 +1,127 @@
+//! Pieces that pages share.
+
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use postern_protocol::api::{AccessStatus, Device, DeviceStatus};
+use postern_protocol::wire::{BoxFacts, SshServerKind};
+use qrcode::{Color, EcLevel, QrCode};
+
+use super::moments;
+use super::words::Words;
+use crate::store::DAYS;
+
+/// The mark: a gate.
+pub(super) fn mark() -> Markup {
+    html! {
+        svg.mark viewBox="0 0 16 16" aria-hidden="true" {
+            path d="M1 15V2h2.5v2H6V2h4v2h2.5V2H15v13h-4V10.5a3 3 0 0 0-6 0V15z" {}
+        }
+    }
+}
+
+/// A text to copy, in monospace, with a button for it.
+pub(super) fn copy(words: &Words, id: &str, text: &str) -> Markup {
+    html! {
+        div.copy {
+            pre tabindex="0" id=(id) { (text) }
+            button type="button" data-copy=(id) hidden { (words.copy) }
+        }
+    }
+}
+
+/// What is wrong with a field, read together with it.
+pub(super) fn complaint(field: &str, wrong: Option<(&str, &str)>) -> Markup {
+    html! {
+        @if let Some((of, text)) = wrong && of == field {
+            p.wrong id={ (field) "-wrong" } role="alert" { (text) }
+        }
+    }
+}
+
+/// Whether a box can be reached.
+pub(super) fn device_state(device: &Device, now: DateTime<Utc>, words: &Words) -> Markup {
+    let (class, text) = match device.status {
+        DeviceStatus::Online if device.facts.as_ref().is_some_and(|facts| facts.paused) => {
+            ("warn", words.paused)
+        }
+        DeviceStatus::Online => ("good", words.online),
+        DeviceStatus::Offline => ("bad", words.offline),
+        DeviceStatus::WaitingToJoin => ("wait", words.waiting_to_join),
+    };
+    html! {
+        span.state.(class) { (text) } " "
+        @match device.status {
+            DeviceStatus::Online => { small { (words.since) " " (moments::at(device.since)) } }
+            DeviceStatus::Offline => {
+                small { (words.last_seen) " " (moments::ago(device.last_seen.unwrap_or(device.since), now, words)) }
+            }
+            DeviceStatus::WaitingToJoin => {}
+        }
+    }
+}
+
+/// Who may come in: a block of one address is that address.
+pub(super) fn networks(allowed: &[String]) -> String {
+    let short = |network: &String| -> String {
+        let whole = if network.contains(':') { "/128" } else { "/32" };
+        network.strip_suffix(whole).unwrap_or(network).to_owned()
+    };
+    allowed.iter().map(short).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether an access works.
+pub(super) fn access_state(status: AccessStatus, words: &Words) -> Markup {
+    let (class, text) = match status {
+        AccessStatus::Active => ("good", words.active),
+        AccessStatus::Pending => ("wait", words.pending),
+        AccessStatus::PendingApproval => ("wait", words.pending_approval),
+        AccessStatus::Expired => ("idle", words.expired),
+        AccessStatus::Revoked => ("idle", words.revoked),
+    };
+    html! { span.state.(class) { (text) } }
+}
+
+/// Which SSH server visitors meet on a box.
+pub(super) fn ssh_server(facts: &BoxFacts, words: &Words) -> String {
+    match &facts.ssh {
+        None => words.no_ssh.to_owned(),
+        Some(ssh) if ssh.kind == SshServerKind::Builtin => words.builtin_ssh.to_owned(),
+        Some(ssh) => ssh.version.clone(),
+    }
+}
+
+/// Visits by the day, as bars.
+pub(super) fn sparkline(days: &[u64; DAYS], words: &Words) -> Markup {
+    let most = days.iter().copied().max().unwrap_or(0).max(1);
+    let total: u64 = days.iter().sum();
+    let label = words.fill(words.visits_in_days, &[&total.to_string(), &DAYS.to_string()]);
+    html! {
+        svg.spark viewBox={ "0 0 " (DAYS * 5) " 18" } role="img" aria-label=(label) {
+            title { (label) }
+            @for (day, visits) in days.iter().enumerate() {
+                @let height = if *visits == 0 { 1 } else { (visits * 16 / most).max(3) };
+                rect x=(day * 5) y=(17 - height) width="4" height=(height) rx="0.5"
+                    class=[(*visits == 0).then_some("none")] {}
+            }
+        }
+    }
+}
+
+/// A text as a QR code, for a telephone; nothing if it is longer than such a code holds.
+pub(super) fn qr(text: &str, label: &str) -> Markup {
+    let Ok(code) = QrCode::with_error_correction_level(text, EcLevel::L) else { return html! {} };
+    let width = code.width();
+    let mut path = String::new();
+    for (place, colour) in code.to_colors().iter().enumerate() {
+        if *colour == Color::Dark {
+            path.push_str(&format!("M{} {}h1v1h-1z", place % width + 4, place / width + 4));
+        }
+    }
+    let side = width + 8;
+    html! {
+        svg.qr viewBox={ "0 0 " (side) " " (side) } role="img" aria-label=(label) {
+            rect.paper width=(side) height=(side) {}
+            path.ink d=(path) {}
+        }
+    }
+}

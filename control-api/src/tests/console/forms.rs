@@ -1,0 +1,161 @@
+//! What a person does, form by form.
+
+use super::*;
+
+#[tokio::test]
+async fn an_access_is_created_extended_edited_and_deleted_by_forms_alone() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let browser = Browser::new(&api).await;
+    let device = online_box(&api, &relay, "box42").await;
+    let page = browser.get(&format!("/console/boxes/{device}")).await;
+    assert!(page.text.contains("127.0.0.1 (IPv4)"), "it says where the reader is");
+    let fields =
+        [("port", "22"), ("from", "192.0.2.1"), ("ends", "1h"), ("key", KEY), ("note", "for the vendor")];
+    let made = browser.post(&format!("/console/boxes/{device}/accesses"), &fields).await;
+    let access = sent_to(&made).to_owned();
+    let id = access.rsplit('/').next().unwrap().to_owned();
+    let page = browser.get(&access).await;
+    for part in [
+        "for the vendor",
+        "192.0.2.1",
+        "me@laptop",
+        &format!("ssh -J {id}@"),
+        "PuTTY (Windows)",
+        "svg class=\"qr\"",
+    ] {
+        assert!(page.text.contains(part), "{part} in {}", page.text);
+    }
+    let before = api.get(&format!("/v1/accesses/{id}")).await.json["expires_at"].to_string();
+    let extended = browser.post(&format!("{access}/extend"), &[("by", "1d")]).await;
+    assert_eq!(sent_to(&extended), format!("/console/boxes/{device}#access-{id}"));
+    let after = api.get(&format!("/v1/accesses/{id}")).await.json;
+    assert_ne!(after["expires_at"].to_string(), before);
+    let until = after["expires_at"].as_str().unwrap()[..16].to_owned();
+    let change = [
+        ("from", "10.0.0.0/8, 2001:db8::1"),
+        ("until", &until),
+        ("zone", "0"),
+        ("login", "admin"),
+        ("note", "new"),
+    ];
+    assert_eq!(sent_to(&browser.post(&access, &change).await), access);
+    let edited = api.get(&format!("/v1/accesses/{id}")).await.json;
+    assert_eq!(edited["allowed_ips"], json!(["10.0.0.0/8", "2001:db8::1"]));
+    assert_eq!((edited["login"].as_str(), edited["note"].as_str()), (Some("admin"), Some("new")));
+    assert_eq!(edited["expires_at"], after["expires_at"], "the same minute is the same end");
+    sent_to(&browser.post(&format!("{access}/delete"), &[]).await);
+    assert_eq!(api.get(&format!("/v1/accesses/{id}")).await.json["status"], "revoked");
+}
+
+#[tokio::test]
+async fn what_is_wrong_stands_beside_its_field_and_what_was_right_is_kept() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let browser = Browser::new(&api).await;
+    let device = online_box(&api, &relay, "box42").await;
+    let path = format!("/console/boxes/{device}/accesses");
+    let good = [("port", "22"), ("from", "192.0.2.1"), ("ends", "1h"), ("key", KEY), ("note", "kept text")];
+    for (field, value, wrong) in [
+        ("from", "nonsense", "allowed_ips-wrong"),
+        ("from", "0.0.0.0/0", "allowed_ips-wrong"),
+        ("ends", "999d", "expires_in-wrong"),
+        ("ends", "exact", "expires_at-wrong"),
+        ("key", "ssh-dss AAAAB3NzaC1kc3MAAAA=", "public_key-wrong"),
+        ("key", "", "public_key-wrong"),
+        ("login", "not a login", "login-wrong"),
+        ("port", "9", "exposed_port-wrong"),
+    ] {
+        let fields: Vec<_> =
+            good.iter().filter(|(name, _)| *name != field).copied().chain([(field, value)]).collect();
+        let answer = browser.post(&path, &fields).await;
+        assert_eq!(answer.status, 422, "{field}: {}", answer.text);
+        assert!(answer.text.contains(&format!("id=\"{wrong}\" role=\"alert\"")), "{field}: {}", answer.text);
+        assert!(answer.text.contains("kept text"), "{field}");
+        is_hardened(&answer);
+    }
+    assert!(api.get("/v1/accesses").await.items("id").is_empty());
+}
+
+#[tokio::test]
+async fn a_private_key_is_refused_by_name_and_never_sent_back() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let browser = Browser::new(&api).await;
+    let device = online_box(&api, &relay, "box42").await;
+    let secret = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ";
+    let private = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{secret}\n-----END OPENSSH PRIVATE KEY-----");
+    let grant = format!("/console/boxes/{device}/accesses");
+    let verify = format!("/console/boxes/{device}/verify");
+    for (path, fields) in [
+        (grant.as_str(), vec![("port", "22"), ("from", "192.0.2.1"), ("ends", "1h"), ("key", &*private)]),
+        (&verify, vec![("source", "192.0.2.1"), ("port", "22"), ("key", &*private)]),
+        ("/console/key", vec![("key", &*private)]),
+    ] {
+        let answer = browser.post(path, &fields).await;
+        assert!(answer.text.contains("private key"), "{path}: {}", answer.text);
+        assert!(!answer.text.contains(secret), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_box_is_added_with_a_line_to_run_and_deleted_by_its_name() {
+    let api = Api::start().await;
+    let browser = Browser::new(&api).await;
+    let empty = browser.get("/console").await;
+    assert!(empty.text.contains("No boxes yet"), "an empty list teaches");
+    let no_relay = browser.post("/console/boxes", &[("name", "box42")]).await;
+    assert_eq!(no_relay.status, 409);
+    assert!(no_relay.text.contains("postern-api relay add"), "{}", no_relay.text);
+    let _relay = api.relay("relay-1").await;
+    let bad = browser.post("/console/boxes", &[("name", "Not A Name")]).await;
+    assert!(bad.status == 422 && bad.text.contains("value=\"Not A Name\""), "{}", bad.text);
+    let made = browser.post("/console/boxes", &[("name", "box42")]).await;
+    assert!(made.text.contains("postern-agent join postern-join-1-"), "{}", made.text);
+    let device = api.get("/v1/devices").await.items("id").remove(0);
+    let wrong = browser.post(&format!("/console/boxes/{device}/delete"), &[("name", "box43")]).await;
+    assert_eq!(wrong.status, 422);
+    let renamed = browser.post(&format!("/console/boxes/{device}/rename"), &[("name", "paris")]).await;
+    assert_eq!(sent_to(&renamed), format!("/console/boxes/{device}"));
+    let gone = browser.post(&format!("/console/boxes/{device}/delete"), &[("name", "paris")]).await;
+    assert_eq!(sent_to(&gone), "/console");
+    assert!(api.get("/v1/devices").await.items("id").is_empty());
+}
+
+#[tokio::test]
+async fn verify_says_which_rule_decides() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let browser = Browser::new(&api).await;
+    let device = online_box(&api, &relay, "box42").await;
+    let made = api
+        .post(
+            "/v1/accesses",
+            json!({ "device": device, "exposed_port": 22, "public_key": KEY, "allowed_ips": ["192.0.2.1"] }),
+        )
+        .await;
+    let path = format!("/console/boxes/{device}/verify");
+    let inside = browser.post(&path, &[("source", "192.0.2.1"), ("port", "22"), ("key", KEY)]).await;
+    assert!(inside.text.contains("would get in") && inside.text.contains(&made.id()), "{}", inside.text);
+    let outside = browser.post(&path, &[("source", "192.0.2.2"), ("port", "22"), ("key", KEY)]).await;
+    assert!(outside.text.contains("address not allowed: 192.0.2.2"), "{}", outside.text);
+    let french = browser.ask("POST", &path, Some(form(&[("source", "x"), ("port", "22")])), "fr").await;
+    assert!(french.status == 422 && french.text.contains("Écrivez une adresse IP."), "{}", french.text);
+}
+
+#[tokio::test]
+async fn users_and_tokens_are_made_and_removed_by_their_owner() {
+    let api = Api::start().await;
+    let browser = Browser::new(&api).await;
+    let added = browser.post("/console/users", &[("name", "ann@example.com"), ("role", "operator")]).await;
+    assert!(added.text.contains("/setup#psi_"), "{}", added.text);
+    let taken = browser.post("/console/users", &[("name", "ann@example.com"), ("role", "operator")]).await;
+    assert_eq!(taken.status, 409);
+    let token = browser.post("/console/tokens", &[("name", "ci"), ("role", "viewer"), ("ends", "30d")]).await;
+    assert!(token.text.contains("pst_"), "{}", token.text);
+    let again = browser.get("/console/tokens").await;
+    assert!(again.text.contains("ci") && !again.text.contains("pst_"), "a secret is shown once");
+    let user = api.get("/v1/users/ann@example.com").await.id();
+    sent_to(&browser.post(&format!("/console/users/{user}/delete"), &[]).await);
+    assert_eq!(api.get("/v1/users/ann@example.com").await.status, 404);
+}

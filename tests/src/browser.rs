@@ -1,0 +1,122 @@
+//! A real browser: Chromium without a screen, driven as a person would.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::wait::eventually;
+
+/// A browser takes its time to start on a busy machine, and so may a page.
+pub const PAGE: Duration = Duration::from_secs(40);
+
+/// What Chromium is started with: no screen, and no sandbox, which root cannot have.
+const OPTIONS: [&str; 4] = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+
+/// A browser with one page.
+#[derive(Debug)]
+pub struct Browser {
+    client: Client,
+    /// Ends with the browser.
+    _driver: Child,
+}
+
+impl Browser {
+    /// A new one, whose reader prefers a language such as `fr`.
+    pub async fn start(language: &str) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver is installed; tests/run does that");
+        let mut lines = BufReader::new(driver.stdout.take().expect("its output is piped")).lines();
+        let port = loop {
+            let line = lines.next_line().await.expect("it speaks").expect("it says where it listens");
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
+            }
+        };
+        // Nobody reads what else it says, so that a full pipe cannot stop it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let options = json!({ "args": OPTIONS, "prefs": { "intl.accept_languages": language } });
+        let wanted = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(wanted)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("a browser starts");
+        Self { client, _driver: driver }
+    }
+
+    /// Opens a page.
+    pub async fn open(&self, url: &str) {
+        self.client.goto(url).await.expect("the page opens");
+    }
+
+    /// Where it is, without scheme and host.
+    pub async fn path(&self) -> String {
+        self.client.current_url().await.expect("it is somewhere").path().to_owned()
+    }
+
+    /// The element that a CSS selector means, once it is there and can be seen.
+    pub async fn see(&self, selector: &str) -> Element {
+        eventually(selector, PAGE, async || {
+            let found = self.client.find(Locator::Css(selector)).await.ok()?;
+            found.is_displayed().await.ok()?.then_some(found)
+        })
+        .await
+    }
+
+    /// Waits until an element says something.
+    pub async fn reads(&self, selector: &str, text: &str) {
+        let what = format!("{selector} says {text:?}");
+        eventually(&what, PAGE, async || self.text(selector).await?.contains(text).then_some(())).await;
+    }
+
+    /// What an element says, if it is there.
+    pub async fn text(&self, selector: &str) -> Option<String> {
+        self.client.find(Locator::Css(selector)).await.ok()?.text().await.ok()
+    }
+
+    /// Clicks on an element once it is there. Pieces of the page may be swapped meanwhile.
+    pub async fn click(&self, selector: &str) {
+        eventually(&format!("a click on {selector}"), PAGE, async || {
+            self.client.find(Locator::Css(selector)).await.ok()?.click().await.ok()
+        })
+        .await;
+    }
+
+    /// Writes into a field, in place of what stands there.
+    pub async fn write(&self, selector: &str, text: &str) {
+        let field = self.see(selector).await;
+        field.clear().await.expect("a field can be cleared");
+        field.send_keys(text).await.expect("a field can be written into");
+    }
+
+    /// Runs a script in the page; what it returns.
+    pub async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.expect("the script runs")
+    }
+
+    /// Runs a script in the page that calls its last argument when it is done.
+    pub async fn run_async(&self, script: &str) -> Value {
+        self.client.execute_async(script, Vec::new()).await.expect("the script ends")
+    }
+
+    /// Makes the window so wide.
+    pub async fn resize(&self, width: u32, height: u32) {
+        self.client.set_window_size(width, height).await.expect("a window has a size");
+    }
+
+    /// Closes it.
+    pub async fn close(self) {
+        self.client.close().await.expect("it closes");
+    }
+}
