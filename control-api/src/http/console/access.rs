@@ -91,6 +91,7 @@ pub(super) async fn live(
         let access = access.clone();
         async move { drawn(&app, &page, &access).await }
     })
+    .await
 }
 
 async fn look<G>(app: &App, page: &Page<G>, access: &str) -> Result<(Access, Device), ApiError> {
@@ -244,7 +245,7 @@ fn change_form(access: &Access, words: &Words, wrong: Option<(&str, &str)>) -> M
             summary { (words.change) }
             form method="post" action={ "/console/accesses/" (access.id) } {
                 label for="from" { (words.allowed_addresses) }
-                input id="from" name="from" value=(access.allowed_ips.join(", ")) required spellcheck="false"
+                input id="from" name="from" value=(pieces::networks(&access.allowed_ips)) required spellcheck="false"
                     aria-invalid=[complains("allowed_ips")] aria-describedby="allowed_ips-wrong";
                 (pieces::complaint("allowed_ips", wrong))
                 label.check { input type="checkbox" name="any" value="yes"; " " (words.allow_any) }
@@ -313,7 +314,8 @@ impl Change {
         let login = written(&self.login).map(str::parse).transpose();
         let note = self.note.replace("\r\n", "\n");
         Ok(EditAccess {
-            allowed_ips: (allowed != access.allowed_ips).then_some(allowed),
+            allowed_ips: (pieces::networks(&allowed) != pieces::networks(&access.allowed_ips))
+                .then_some(allowed),
             allow_any: !self.any.is_empty(),
             expires_at: (!same_end).then_some(end),
             public_key: written(&self.key).map(str::to_owned),

@@ -64,6 +64,7 @@ pub(super) async fn live(
         let place = place.clone();
         async move { drawn(&app, &page, &place).await }
     })
+    .await
 }
 
 async fn drawn(app: &App, page: &Page, place: &Place) -> Result<Pieces, ApiError> {

@@ -59,6 +59,7 @@ pub(super) async fn live(
             Ok(pieces)
         }
     })
+    .await
 }
 
 /// The whole page, with a form that may be filled in already.

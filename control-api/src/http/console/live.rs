@@ -50,7 +50,7 @@ struct Live<D> {
 }
 
 /// Sends the pieces of a page as they change.
-pub(super) fn stream<D, F>(app: Shared, page: Page, draw: D) -> Result<Response, ApiError>
+pub(super) async fn stream<D, F>(app: Shared, page: Page, draw: D) -> Result<Response, ApiError>
 where
     D: Fn(Shared, Arc<Page>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Pieces, ApiError>> + Send,
@@ -58,7 +58,7 @@ where
     let place = app.streams.clone().try_acquire_owned();
     let busy = |_| ApiError::new(Code::Busy, "too many pages are open; load this one again").retry_after(60);
     let store = &app.store;
-    let live = Live {
+    let mut live = Live {
         bells: [store.rules_bell(), store.presence_bell(), store.visits_bell()],
         page: Arc::new(page),
         draw,
@@ -68,6 +68,7 @@ where
         _place: place.map_err(busy)?,
         app,
     };
+    live.draw().await?;
     let events = stream::unfold(live, async |mut live| {
         let event = live.next().await?;
         Some((Ok::<_, Infallible>(event), live))
@@ -86,17 +87,19 @@ where
             if let Some(event) = self.due.pop() {
                 return Some(event);
             }
-            let first = self.sent.is_empty();
-            if !first && !self.wait().await {
+            if !self.wait().await || !still_signed_in(&self.app, &self.page.caller).await {
                 return None;
             }
-            self.bells.iter_mut().for_each(watch::Receiver::mark_unchanged);
-            if !still_signed_in(&self.app, &self.page.caller).await {
-                return None;
-            }
-            let pieces = (self.draw)(self.app.clone(), self.page.clone()).await.ok()?;
-            self.keep_changed(pieces);
+            self.draw().await.ok()?;
         }
+    }
+
+    async fn draw(&mut self) -> Result<(), ApiError> {
+        // Before drawing, so that what rings meanwhile makes it draw again.
+        self.bells.iter_mut().for_each(watch::Receiver::mark_unchanged);
+        let pieces = (self.draw)(self.app.clone(), self.page.clone()).await?;
+        self.keep_changed(pieces);
+        Ok(())
     }
 
     /// Waits for something to draw; false when the stream is over.

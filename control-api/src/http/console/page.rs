@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
+use axum::http::header;
 use axum::http::request::Parts;
 use maud::{DOCTYPE, Markup, html};
 use postern_protocol::api::Role;
@@ -13,7 +14,7 @@ use super::words::Words;
 use super::{HOME, assets, pieces};
 use crate::http::Shared;
 use crate::http::address::CallerAddress;
-use crate::http::auth::{Caller, Operator, Owner, Viewer, Who, unauthorized};
+use crate::http::auth::{Browsing, Caller, Operator, Owner, Viewer, Who, unauthorized};
 use crate::http::error::ApiError;
 
 /// A guard of the API, which pages have as well.
@@ -50,10 +51,12 @@ impl<G: Guard> FromRequestParts<Shared> for Page<G> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
-        let caller = G::from_request_parts(parts, app).await?.caller();
-        if !matches!(caller.who, Who::User { .. }) {
+        // Pages are for sessions. Whoever has none is led to where they begin; that is no wrong guess.
+        let session = Browsing::of(&app.config, &parts.headers).session(&parts.headers);
+        if session.is_none() || parts.headers.contains_key(header::AUTHORIZATION) {
             return Err(unauthorized());
         }
+        let caller = G::from_request_parts(parts, app).await?.caller();
         let Ok(CallerAddress(address)) = CallerAddress::from_request_parts(parts, app).await;
         let words = Language::of(&parts.headers).words();
         Ok(Self { caller, words, address, path: parts.uri.path().to_owned(), guard: PhantomData })

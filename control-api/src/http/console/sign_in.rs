@@ -10,10 +10,9 @@ use serde::Deserialize;
 
 use super::form::{Form, local_path, written};
 use super::language::Language;
-use super::page::bare;
+use super::page::{Page, bare};
 use super::{HOME, pieces};
 use crate::http::Shared;
-use crate::http::auth::{SignedIn, Viewer};
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::Query;
 use crate::http::session::{self, Visitor};
@@ -42,13 +41,13 @@ impl Default for Credentials {
 
 /// Asks who somebody is.
 pub(super) async fn ask(
-    viewer: Result<Viewer, ApiError>,
+    page: Result<Page, ApiError>,
     language: Language,
     State(app): State<Shared>,
     Query(next): Query<Next>,
 ) -> Result<Response, ApiError> {
     let next = next.next.unwrap_or_default();
-    if viewer.is_ok() {
+    if page.is_ok() {
         return Ok(Redirect::to(local_path(&next)).into_response());
     }
     let nobody_yet = !app.store.own_account().has_owner().await?;
@@ -111,11 +110,11 @@ fn asking(language: Language, name: &str, next: &str, wrong: Option<&str>, nobod
 
 /// Signs out.
 pub(super) async fn sign_out(
-    SignedIn(caller): SignedIn,
+    page: Page,
     State(app): State<Shared>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let cookie = session::sign_out(&app, &caller, &headers).await?;
+    let cookie = session::sign_out(&app, &page.caller, &headers).await?;
     Ok(([cookie], Redirect::to("/console/sign-in")).into_response())
 }
 

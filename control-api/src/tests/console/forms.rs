@@ -41,7 +41,7 @@ async fn an_access_is_created_extended_edited_and_deleted_by_forms_alone() {
     ];
     assert_eq!(sent_to(&browser.post(&access, &change).await), access);
     let edited = api.get(&format!("/v1/accesses/{id}")).await.json;
-    assert_eq!(edited["allowed_ips"], json!(["10.0.0.0/8", "2001:db8::1"]));
+    assert_eq!(edited["allowed_ips"], json!(["10.0.0.0/8", "2001:db8::1/128"]));
     assert_eq!((edited["login"].as_str(), edited["note"].as_str()), (Some("admin"), Some("new")));
     assert_eq!(edited["expires_at"], after["expires_at"], "the same minute is the same end");
     sent_to(&browser.post(&format!("{access}/delete"), &[]).await);
