@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use postern_protocol::api::{CreateAccess, Device};
+use postern_protocol::api::{CreateAccess, Device, Via};
 use postern_protocol::ssh_key::PublicKey;
 use serde::Deserialize;
 
@@ -49,6 +49,7 @@ pub(super) struct Fields {
     zone: String,
     login: String,
     note: String,
+    via: String,
 }
 
 /// What is wrong with them: a field's name in the API, and a sentence.
@@ -78,7 +79,12 @@ impl Fields {
             expires_in,
             public_key: written(&self.key).map(str::to_owned),
             login: login.map_err(|_| invalid("login", "this is no user name"))?,
-            via: None,
+            via: match self.via.as_str() {
+                "gate" => Some(Via::Gate),
+                "name" => Some(Via::Name),
+                "port" => Some(Via::Port),
+                _ => None,
+            },
             note: written(&self.note).map(|note| note.replace("\r\n", "\n")),
         })
     }
@@ -154,7 +160,8 @@ pub(super) fn form<G>(
     let words = page.words;
     let wrong = wrong.map(|(field, text)| (field.as_str(), text.as_str()));
     let complains = |field| wrong.filter(|(of, _)| *of == field).map(|_| "true");
-    let known = ["public_key", "allowed_ips", "exposed_port", "expires_at", "expires_in", "login", "note"];
+    let known =
+        ["public_key", "allowed_ips", "exposed_port", "expires_at", "expires_in", "login", "note", "via"];
     html! {
         details.card.grant id="add" open[wrong.is_some()] {
             summary { (words.add_an_access) }
@@ -166,6 +173,8 @@ pub(super) fn form<G>(
                     div {
                         (ports(device, &fields.port, words))
                         (pieces::complaint("exposed_port", wrong))
+                        (ways_in(relays, &fields.via, words))
+                        (pieces::complaint("via", wrong))
                         (addresses(page.address, relays, fields, words, complains("allowed_ips")))
                         (pieces::complaint("allowed_ips", wrong))
                         (ends(app.config.max_duration, fields, words))
@@ -204,6 +213,28 @@ fn ports(device: &Device, chosen: &str, words: &Words) -> Markup {
             @for service in listed {
                 @let port = service.port.to_string();
                 option value=(port) selected[chosen == port] { (service.name) " (" (port) ")" }
+            }
+        }
+    }
+}
+
+/// How to come in, where the relays leave a choice.
+fn ways_in(relays: &[RelayRecord], chosen: &str, words: &Words) -> Markup {
+    let front = relays.iter().any(|relay| relay.web.is_some());
+    let ports = relays.iter().any(|relay| relay.ports.is_some());
+    let ways = [
+        ("", words.via_what_suits, true),
+        ("gate", words.via_gate, true),
+        ("name", words.via_name, front),
+        ("port", words.via_port, ports),
+    ];
+    html! {
+        @if front || ports {
+            label for="via" { (words.via) }
+            select id="via" name="via" aria-describedby="via-wrong" {
+                @for (value, text, _) in ways.into_iter().filter(|(_, _, there)| *there) {
+                    option value=(value) selected[chosen == value] { (text) }
+                }
             }
         }
     }

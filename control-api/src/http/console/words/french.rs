@@ -35,6 +35,15 @@ pub(super) fn problem(problem: &Problem) -> Cow<'_, str> {
         "too_many_accesses" => "Cette box a trop d'accès en cours ; supprimez-en un qui ne sert plus.",
         "access_revoked" => "Cet accès a été supprimé pour de bon ; créez-en un autre.",
         "nothing_to_decide" => "Cet accès n'attend pas de décision.",
+        "impossible_via" => {
+            "On n'entre pas ainsi à ce port : SSH passe par la porte du relais ou un port public, une page web par un lien, un port public, ou la porte avec une clé."
+        }
+        "no_front" => {
+            "Aucun relais n'a de façade TLS ; ajoutez-en une dans relay.toml, ou donnez une clé publique pour passer par la porte SSH."
+        }
+        "no_ports" => {
+            "Aucun relais n'a de ports publics ; ajoutez-les dans relay.toml : ports = \"40000-40999\"."
+        }
         "invalid_role" => "Ce rôle ne convient pas ici.",
         "invalid_password" => "Un mot de passe a de 10 à 256 caractères.",
         "invalid_note" => "Une note a 500 caractères au plus, sans caractères de contrôle.",

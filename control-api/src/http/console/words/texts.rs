@@ -150,6 +150,11 @@ texts! {
     add_access: "Add the access", "Ajouter l’accès";
     what_to_reach: "What to reach", "À joindre";
     web_page: "Web page", "Page web";
+    via: "The way in", "Par où";
+    via_what_suits: "what suits", "ce qui convient";
+    via_gate: "the relay's SSH gate, with a key", "la porte SSH du relais, avec une clé";
+    via_name: "a link", "un lien";
+    via_port: "a public port of its own", "un port public à lui";
     allowed_addresses: "Allowed addresses", "Adresses autorisées";
     your_address: "Your own address is {} ({}).", "Votre propre adresse est {} ({}).";
     address_unknown:
