@@ -3,7 +3,6 @@
 //! The parts are the same as anywhere, and speak to each other over loopback as they would over the
 //! Internet. What is made at the first start is kept in one folder, and the next start goes on there.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -26,7 +25,7 @@ mod demo;
 mod parts;
 mod words;
 
-use addresses::Addresses;
+use addresses::{Addresses, Asked};
 use claim::Claim;
 use parts::Parts;
 use words::Surroundings;
@@ -46,29 +45,11 @@ pub(crate) struct Up {
     /// Where everything is kept [default: ~/.local/share/postern]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Where the control API listens [usually 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
-    listen: Option<SocketAddr>,
-    /// Where visitors come in with ssh [usually 127.0.0.1:2222]
-    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
-    gate: Option<SocketAddr>,
-    /// Where boxes dial in, over UDP [usually 127.0.0.1:4433]
-    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
-    agents: Option<SocketAddr>,
+    #[command(flatten)]
+    addresses: Asked,
     /// No demo box
     #[arg(long)]
     no_demo: bool,
-}
-
-/// An address of this machine alone: what `up` runs has no certificate for anybody else.
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "write it like 127.0.0.1:8080".to_owned())?;
-    match address.ip().is_loopback() {
-        true => Ok(address),
-        false => {
-            Err("'up' is for this machine alone; for others run postern-api and postern-relay".to_owned())
-        }
-    }
 }
 
 impl Up {
@@ -79,7 +60,7 @@ impl Up {
         let dir = std::path::absolute(&dir).context("finding the folder")?;
         file::private_folder(&dir)?;
         let _claim = Claim::take(&dir)?;
-        let addresses = Addresses::settle(&dir, self.listen, self.gate, self.agents)?;
+        let addresses = Addresses::settle(&dir, self.addresses)?;
         let stop = stop_when_told()?;
         let mut parts = Parts::default();
         let ended = tokio::select! {
@@ -147,6 +128,9 @@ fn relay_config(dir: &Path, addresses: &Addresses, token: Secret) -> postern_rel
         api: addresses.api(),
         token: Some(token),
         gate: addresses.gate,
+        https: Some(addresses.https),
+        // Every name in it leads to this machine, in every browser (RFC 6761, section 6.3).
+        domain: Some("localhost".to_owned()),
         agents: addresses.agents,
         ..postern_relay::Config::default()
     }

@@ -116,6 +116,31 @@ async fn a_name_that_leads_nowhere_is_answered_with_its_alert() {
 }
 
 #[tokio::test]
+async fn a_certificate_authority_gets_through_to_the_box_of_the_name_and_no_further() {
+    let (stack, _box42, _page, access) = usual().await;
+    let address = front(&stack).to_string();
+    let ask = async |label: &str, protocols: &str| {
+        let mut authority = std::process::Command::new("openssl");
+        authority.args(["s_client", "-connect", &address, "-alpn", protocols]);
+        authority.args(["-servername", &format!("{label}.localhost")]);
+        feed_nothing(authority).await.stderr
+    };
+    // This box proves no name, and says so; nobody else is asked.
+    let answer = ask("box42", "acme-tls/1").await;
+    assert!(answer.contains("alert internal error"), "{answer}");
+    assert_eq!(stack.relay.metric("challenges_total{code=\"not_offered\"}").await, 1.0);
+    for label in ["box43", access.id.as_str()] {
+        let answer = ask(label, "acme-tls/1").await;
+        assert!(answer.contains("unrecognized name"), "{label}: {answer}");
+    }
+    // Among other protocols it is a visitor like any other, and the page has no such name.
+    let answer = ask("box42", "acme-tls/1,h2").await;
+    assert!(answer.contains("unrecognized name"), "{answer}");
+    assert_eq!(stack.relay.metric("challenges_total").await, 1.0);
+    assert!(stack.api.visits(&format!("access={}", access.id)).await.is_empty(), "it is no visit");
+}
+
+#[tokio::test]
 async fn whoever_does_not_come_in_gets_an_alert_and_is_on_record() {
     let (stack, mut box42, page, access) = usual().await;
     let curl = Curl::new(front(&stack), access.id);

@@ -58,8 +58,8 @@ async fn a_second_one_on_the_same_folder_says_so() {
 }
 
 /// Any ports: the usual ones may be taken on a machine where tests run.
-const FIRST_START: [&str; 6] =
-    ["--listen", "127.0.0.1:0", "--gate", "127.0.0.1:0", "--agents", "127.0.0.1:0"];
+const FIRST_START: [&str; 8] =
+    ["--listen", "127.0.0.1:0", "--gate", "127.0.0.1:0", "--https", "127.0.0.1:0", "--agents", "127.0.0.1:0"];
 
 async fn newcomer() -> (Arc<Scene>, Person) {
     let scene = Scene::new();

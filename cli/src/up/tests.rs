@@ -21,7 +21,8 @@ impl Running {
     async fn start(dir: &Path) -> Self {
         // The ports of the first start stay; until then any will do.
         let any = (!dir.join("addresses.toml").exists()).then(|| "127.0.0.1:0".parse().unwrap());
-        let addresses = Addresses::settle(dir, any, any, any).unwrap();
+        let addresses =
+            Addresses::settle(dir, Asked { listen: any, gate: any, https: any, agents: any }).unwrap();
         let mut parts = Parts::default();
         begin(&mut parts, dir, &addresses, true).await.unwrap();
         let path = client_file(dir);

@@ -69,11 +69,13 @@ fn folder_to_add() -> Option<PathBuf> {
 
 /// The text.
 pub(super) fn next_steps(around: &Surroundings) -> String {
-    let Surroundings { addresses: Addresses { listen, gate, agents }, dir, .. } = around;
+    let Surroundings { addresses: Addresses { listen, gate, https, agents }, dir, .. } = around;
+    let https = https.port();
     let mut text = format!(
         "Postern is running, on this machine alone:\n\
          \x20 control API  http://{listen}\n\
          \x20 SSH gate     {gate}\n\
+         \x20 links        https://….localhost:{https}/\n\
          \x20 boxes dial   {agents} (UDP)\n\
          \x20 state        {dir}\n\
          Ctrl-C stops it; run it again to go on.\n"
@@ -151,6 +153,7 @@ mod tests {
             addresses: Addresses {
                 listen: "127.0.0.1:8080".parse().unwrap(),
                 gate: "127.0.0.1:2222".parse().unwrap(),
+                https: "127.0.0.1:8443".parse().unwrap(),
                 agents: "127.0.0.1:4433".parse().unwrap(),
             },
             dir: "~/.local/share/postern".to_owned(),
@@ -168,6 +171,7 @@ mod tests {
 Postern is running, on this machine alone:
   control API  http://127.0.0.1:8080
   SSH gate     127.0.0.1:2222
+  links        https://….localhost:8443/
   boxes dial   127.0.0.1:4433 (UDP)
   state        ~/.local/share/postern
 Ctrl-C stops it; run it again to go on.
@@ -195,7 +199,7 @@ Or all of that in one, without ssh asking whether it knows these host keys:
         };
         let text = next_steps(&around);
         let commands: Vec<&str> =
-            text.lines().filter(|line| line.starts_with("  ")).skip(4).take(4).collect();
+            text.lines().filter(|line| line.starts_with("  ")).skip(5).take(4).collect();
         assert_eq!(
             commands,
             [
