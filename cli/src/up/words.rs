@@ -73,6 +73,7 @@ pub(super) fn next_steps(around: &Surroundings) -> String {
     let https = https.port();
     let mut text = format!(
         "Postern is running, on this machine alone:\n\
+         \x20 console      http://{listen}/console\n\
          \x20 control API  http://{listen}\n\
          \x20 SSH gate     {gate}\n\
          \x20 links        https://….localhost:{https}/\n\
@@ -169,6 +170,7 @@ mod tests {
     fn a_newcomer_reads_exactly_what_to_type() {
         let expected = "\
 Postern is running, on this machine alone:
+  console      http://127.0.0.1:8080/console
   control API  http://127.0.0.1:8080
   SSH gate     127.0.0.1:2222
   links        https://….localhost:8443/

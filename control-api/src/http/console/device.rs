@@ -80,7 +80,7 @@ pub(super) async fn whole<G>(
         @if let Some(part) = part("facts") { (part) }
         @if page.operates() { (grant::form(page, &shown, &relays, app, fields, wrong)) }
         @for id in ["accesses", "present", "history"] { @if let Some(part) = part(id) { (part) } }
-        p { a.button href={ "/console/boxes/" (device.id) "/verify" } { (words.would_this_get_in) } }
+        p { a.button.quiet href={ "/console/boxes/" (device.id) "/verify" } { (words.would_this_get_in) } }
         @if page.operates() { (upkeep(&shown, words)) }
     };
     let live = format!("/console/boxes/{}/live", device.id);

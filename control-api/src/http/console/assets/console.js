@@ -61,6 +61,10 @@ ready(document);
 setInterval(() => tell(document), 1000);
 
 // Pieces of the page that change.
+function settle(piece) {
+  piece.classList.remove("changed");
+  if (!piece.classList.length) piece.removeAttribute("class");
+}
 function swap(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
@@ -72,6 +76,8 @@ function swap(html) {
     if (twin) twin.open = true;
   }
   ready(fresh);
+  tell(old);
+  settle(old);
   if (old.isEqualNode(fresh)) return;
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const path = [];
@@ -85,7 +91,7 @@ function swap(html) {
     (named || placed)?.focus({ preventScroll: true });
   }
   fresh.classList.add("changed");
-  setTimeout(() => fresh.classList.remove("changed"), 1600);
+  setTimeout(() => settle(fresh), 1600);
 }
 let stream = null;
 function follow() {
