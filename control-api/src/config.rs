@@ -9,6 +9,10 @@ use serde::Deserialize;
 
 use crate::span::Span;
 
+mod openid;
+
+pub use openid::OpenId;
+
 /// The settings of a control API.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +35,8 @@ pub struct Config {
     pub max_duration: Span,
     /// How long a signature under a box's rules holds before it must be renewed.
     pub lease: Span,
+    /// An OpenID provider that users may sign in with.
+    pub openid: Option<OpenId>,
     /// A certificate to serve with; without one the API speaks plain HTTP, on loopback.
     pub tls: Option<Tls>,
 }
@@ -114,6 +120,7 @@ impl Default for Config {
             forwarded_header: ForwardedHeader::XForwardedFor,
             max_duration: Span::days(30),
             lease: Span::hours(12),
+            openid: None,
             tls: None,
         }
     }
@@ -172,6 +179,14 @@ mod tests {
             forwarded_header = "forwarded"
             max_duration = "7d"
             lease = "1h"
+            [openid]
+            name = "Example"
+            issuer = "https://login.example.com"
+            client_id = "postern"
+            client_secret_file = "secret"
+            scopes = ["openid", "email"]
+            addresses_are_verified = true
+            ca = "ca.pem"
             [tls]
             certificate = "c"
             key = "k"

@@ -19,6 +19,7 @@ use crate::ca::Authority;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::oidc::OpenIdClient;
 use crate::password::Passwords;
 use crate::store::Store;
 
@@ -33,6 +34,7 @@ mod extract;
 mod health;
 mod idempotency;
 mod openapi;
+mod openid;
 mod paging;
 mod relay;
 mod relays;
@@ -64,6 +66,8 @@ pub(crate) struct App {
     pub(crate) signer: GrantSigner,
     pub(crate) doorkeeper: Doorkeeper,
     pub(crate) passwords: Passwords,
+    /// The OpenID provider that users may sign in with, if there is one.
+    pub(crate) openid: Option<OpenIdClient>,
     pub(crate) metrics: Metrics,
     /// The newest revision that some feed has signed.
     pub(crate) signed: watch::Sender<u64>,
@@ -90,6 +94,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(visits::routes())
         .merge(relays::routes())
         .merge(session::routes())
+        .merge(openid::routes())
         .merge(users::routes())
         .merge(tokens::routes())
         .merge(accounts::routes())

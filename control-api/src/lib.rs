@@ -29,6 +29,7 @@ mod http;
 mod label;
 mod lease;
 mod metrics;
+mod oidc;
 mod once;
 mod password;
 mod record;
@@ -41,12 +42,13 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ForwardedHeader, InvalidConfig, PublicUrl, Tls};
+pub use config::{Config, ForwardedHeader, InvalidConfig, OpenId, PublicUrl, Tls};
 pub use span::{InvalidSpan, Span};
 
 use clock::Clock;
 use http::{App, Doorkeeper, Shared};
 use metrics::Metrics;
+use oidc::OpenIdClient;
 use password::Passwords;
 use setup::Installation;
 use state_dir::StateDir;
@@ -77,6 +79,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
 async fn bind_at(config: Config, clock: Clock) -> anyhow::Result<Bound> {
     config.check()?;
     let tls = config.tls.as_ref().map(server::acceptor).transpose()?;
+    let openid = config.openid.as_ref().map(OpenIdClient::new).transpose().context("[openid]")?;
     let installation = Installation::open(&config, &clock).await?;
     let listening = || format!("listening on {}", config.listen);
     let listener = TcpListener::bind(config.listen).await.with_context(listening)?;
@@ -89,6 +92,7 @@ async fn bind_at(config: Config, clock: Clock) -> anyhow::Result<Bound> {
         signer: installation.signer,
         doorkeeper: Doorkeeper::default(),
         passwords: Passwords::default(),
+        openid,
         metrics: Metrics::new(),
         signed: watch::Sender::new(0),
         patience: http::PATIENCE,

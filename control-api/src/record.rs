@@ -192,7 +192,8 @@ pub(crate) struct UserRecord {
     pub(crate) name: UserName,
     pub(crate) role: Role,
     pub(crate) admin: bool,
-    pub(crate) has_password: bool,
+    /// Whether they have chosen a password, or an OpenID provider has named them.
+    pub(crate) can_sign_in: bool,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) signed_in_at: Option<DateTime<Utc>>,
     pub(crate) disabled_at: Option<DateTime<Utc>>,
@@ -201,7 +202,7 @@ pub(crate) struct UserRecord {
 impl UserRecord {
     /// Whether they can sign in and decide about their account.
     pub(crate) fn is_owner(&self) -> bool {
-        self.role == Role::Owner && self.has_password && self.disabled_at.is_none()
+        self.role == Role::Owner && self.can_sign_in && self.disabled_at.is_none()
     }
 }
 

@@ -39,10 +39,14 @@ pub(crate) async fn invite_an_owner(store: &Store, clock: &Clock) -> Result<Secr
 /// The link by which somebody chooses a password. The token stands where browsers do not send it to any
 /// server, so that it gets into no log.
 pub(crate) fn link(config: &Config, address: SocketAddr, token: &Secret) -> Secret {
+    Secret::from_text(format!("{}/setup#{}", base(config, address), token.reveal()))
+}
+
+/// Where browsers come in.
+pub(crate) fn base(config: &Config, address: SocketAddr) -> String {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let own = || format!("{scheme}://{}", from_here(address));
-    let base = config.public_url.as_ref().map_or_else(own, |url| url.as_str().to_owned());
-    Secret::from_text(format!("{base}/setup#{}", token.reveal()))
+    config.public_url.as_ref().map_or_else(own, |url| url.as_str().to_owned())
 }
 
 /// The address by which this very machine reaches one that is listened on.

@@ -23,6 +23,7 @@ mod census;
 mod devices;
 mod feed;
 mod idempotency;
+mod identities;
 mod invitations;
 mod joins;
 mod leases;

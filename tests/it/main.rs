@@ -14,6 +14,7 @@ mod front;
 mod hostile;
 mod keys;
 mod matrix;
+mod openid;
 mod people;
 mod ports;
 mod restrict;

@@ -120,6 +120,11 @@ impl Api {
         answer(self.request(Method::GET, path)).await
     }
 
+    /// Asks for something to be changed.
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Problem> {
+        answer(self.request(Method::PATCH, path).json(body)).await
+    }
+
     /// Asks for something to be done.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Problem> {
         answer(self.request(Method::POST, path).json(body)).await
@@ -210,7 +215,7 @@ pub async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, P
     }
 }
 
-/// A client that finds no proxy between itself and loopback.
+/// A client that finds no proxy between itself and loopback, and goes nowhere by itself.
 pub fn http_client() -> reqwest::Client {
     let tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -218,5 +223,8 @@ pub fn http_client() -> reqwest::Client {
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
-    client.build().expect("a client without settings that could be wrong")
+    client
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client without settings that could be wrong")
 }

@@ -37,6 +37,7 @@ pub mod key;
 pub mod machine;
 pub mod namespace;
 pub mod nginx;
+pub mod openid;
 pub mod person;
 pub mod program;
 pub mod relay;

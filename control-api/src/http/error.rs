@@ -53,6 +53,10 @@ codes! {
     OtherPage = FORBIDDEN, "other_page", "Another site's page asked for this";
     WrongCredentials = UNAUTHORIZED, "wrong_credentials", "The name or the password is wrong";
     InvitationRefused = GONE, "invitation_refused", "The link does not work";
+    NotInvited = FORBIDDEN, "not_invited", "Nobody was invited by this name";
+    StaleAttempt = BAD_REQUEST, "stale_attempt", "The attempt to sign in is over";
+    NoProvider = NOT_FOUND, "no_provider", "There is no OpenID provider";
+    ProviderFailed = BAD_GATEWAY, "provider_failed", "The OpenID provider does not answer as it should";
     Busy = SERVICE_UNAVAILABLE, "busy", "Too many at once";
     OtherKey = FORBIDDEN, "other_key", "Not the key that the box enrolled with";
 

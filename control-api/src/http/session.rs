@@ -1,5 +1,7 @@
 //! Sessions: signing in with a password, by invitation, and out again.
 
+use std::net::IpAddr;
+
 use axum::Json as Answer;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -46,12 +48,25 @@ impl FromRequestParts<Shared> for Visitor {
     /// Another site's page may not sign its visitors in, not even as somebody they are.
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
         let browsing = Browsing::of(&app.config, &parts.headers);
-        if browsing.origin(&app.config, &parts.headers) == Origin::Other {
+        let origin = browsing.origin(&app.config, &parts.headers);
+        if origin == Origin::Other && !parts.method.is_safe() {
             return Err(other_page());
         }
         let former = browsing.session(&parts.headers);
         let Ok(source) = Source::from_request_parts(parts, app).await;
         Ok(Self { source, browsing, former })
+    }
+}
+
+impl Visitor {
+    /// Where failures are counted.
+    pub(crate) fn source(&self) -> IpAddr {
+        self.source.0
+    }
+
+    /// How their browser comes here.
+    pub(crate) fn browsing(&self) -> Browsing {
+        self.browsing
     }
 }
 
@@ -216,7 +231,7 @@ async fn check(app: &App, visitor: &Visitor, name: &str, password: &Secret) -> R
     }
 }
 
-fn admit(app: &App, visitor: &Visitor, key: [u8; 32]) -> Result<(), ApiError> {
+pub(super) fn admit(app: &App, visitor: &Visitor, key: [u8; 32]) -> Result<(), ApiError> {
     app.doorkeeper.sign_in(visitor.source.0, key, Instant::now()).map_err(|wait| {
         let detail = "too many attempts to sign in failed; wait, and check the name and the password";
         ApiError::new(Code::TooManyFailures, detail).retry_after(wait.as_secs() + 1)
@@ -224,7 +239,12 @@ fn admit(app: &App, visitor: &Visitor, key: [u8; 32]) -> Result<(), ApiError> {
 }
 
 /// Begins the session of somebody who has proved who they are.
-async fn enter(app: &App, visitor: &Visitor, user: UserId, checked: Option<&str>) -> Result<Begun, ApiError> {
+pub(super) async fn enter(
+    app: &App,
+    visitor: &Visitor,
+    user: UserId,
+    checked: Option<&str>,
+) -> Result<Begun, ApiError> {
     let session = secret(SESSION);
     let (former, now) = (visitor.former.as_ref(), app.clock.now());
     if !app.store.begin_session(user, checked, &session, former, now).await? {

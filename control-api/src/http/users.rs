@@ -174,7 +174,7 @@ pub(super) fn newborn(app: &App, request: CreateUser) -> UserRecord {
         name: request.name,
         role: request.role,
         admin: request.admin,
-        has_password: false,
+        can_sign_in: false,
         created_at: app.clock.now(),
         signed_in_at: None,
         disabled_at: None,
@@ -183,7 +183,7 @@ pub(super) fn newborn(app: &App, request: CreateUser) -> UserRecord {
 
 /// A user, as the API shows them.
 pub(super) fn view(user: UserRecord) -> User {
-    let status = match (user.disabled_at, user.has_password) {
+    let status = match (user.disabled_at, user.can_sign_in) {
         (Some(_), _) => UserStatus::Disabled,
         (None, true) => UserStatus::Active,
         (None, false) => UserStatus::Invited,

@@ -77,7 +77,7 @@ impl Store {
                     name: newcomer.1,
                     role: Role::Owner,
                     admin: invited.account == self.own_account,
-                    has_password: true,
+                    can_sign_in: true,
                     created_at: now,
                     signed_in_at: None,
                     disabled_at: None,
@@ -95,7 +95,8 @@ impl Account {
     /// Whether somebody can sign in who decides about this account.
     pub(crate) async fn has_owner(&self) -> Result<bool, StoreError> {
         let select = "SELECT COUNT(*) FROM users WHERE account = $1 AND role = 'owner'
-                      AND password IS NOT NULL AND disabled_at IS NULL";
+                      AND disabled_at IS NULL AND (password IS NOT NULL
+                      OR EXISTS (SELECT 1 FROM identities WHERE holder = users.id))";
         let owners: i64 =
             sqlx::query_scalar(select).bind(self.id.as_str()).fetch_one(&self.store.reader).await?;
         Ok(owners > 0)

@@ -53,7 +53,8 @@ pub(crate) enum EditUserError {
 /// The columns of a user.
 macro_rules! user_columns {
     () => {
-        "id, name, role, admin, CASE WHEN password IS NULL THEN 0 ELSE 1 END AS has_password,
+        "id, name, role, admin, CASE WHEN password IS NOT NULL
+         OR EXISTS (SELECT 1 FROM identities WHERE holder = users.id) THEN 1 ELSE 0 END AS can_sign_in,
          created_at, signed_in_at, disabled_at"
     };
 }
@@ -189,7 +190,8 @@ impl Account {
     /// Refuses what the transaction did if the account has no owner any more who can sign in.
     async fn keep_an_owner(&self, tx: &mut Tx) -> Result<(), EditUserError> {
         let select = "SELECT COUNT(*) FROM users WHERE account = $1 AND role = 'owner'
-                      AND password IS NOT NULL AND disabled_at IS NULL";
+                      AND disabled_at IS NULL AND (password IS NOT NULL
+                      OR EXISTS (SELECT 1 FROM identities WHERE holder = users.id))";
         let query = sqlx::query_scalar::<_, i64>(select).bind(self.id.as_str());
         match query.fetch_one(tx.db()).await.map_err(StoreError::from)? {
             0 => Err(EditUserError::LastOwner),
@@ -218,7 +220,7 @@ fn user(found: &Row) -> Result<UserRecord, StoreError> {
         name: row::text(found, "name")?,
         role: row::text(found, "role")?,
         admin: row::truth(found, "admin")?,
-        has_password: row::truth(found, "has_password")?,
+        can_sign_in: row::truth(found, "can_sign_in")?,
         created_at: row::time(found, "created_at")?,
         signed_in_at: row::maybe_time(found, "signed_in_at")?,
         disabled_at: row::maybe_time(found, "disabled_at")?,

@@ -91,6 +91,8 @@ const ROUTES: &[(&str, &[Asks])] = &[
     ("DELETE /v1/session", &[Nothing]),
     ("GET /v1/session", &[List]),
     ("POST /v1/session", &[Nothing]),
+    ("GET /v1/session/openid", &[Nothing]),
+    ("GET /v1/session/openid/callback", &[Nothing]),
     ("POST /v1/session/password", &[Nothing]),
     ("POST /v1/setup", &[Nothing]),
     ("GET /v1/tokens", &[List]),

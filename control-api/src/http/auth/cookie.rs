@@ -13,6 +13,9 @@ const OVER_TLS: &str = "__Host-postern";
 /// The cookie's name in plain HTTP on the machine itself.
 const IN_CLEAR: &str = "postern";
 
+/// How long an attempt to sign in elsewhere may take, in seconds.
+const ATTEMPT_LASTS: i64 = 10 * 60;
+
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// How browsers come here, which decides about cookies.
@@ -62,27 +65,40 @@ impl Browsing {
 
     /// The session's secret among a request's cookies.
     pub(crate) fn session(self, headers: &HeaderMap) -> Option<Secret> {
-        let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
-        let cookies =
-            lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
-        let mut ours =
-            cookies.filter(|(name, value)| *name == self.name() && value.len() <= super::MAX_TOKEN);
-        ours.next().map(|(_, value)| Secret::from_text(value))
+        read(headers, self.name()).filter(|value| value.len() <= super::MAX_TOKEN).map(Secret::from_text)
     }
 
     /// The `Set-Cookie` that begins a session in a browser.
     pub(crate) fn begin(self, session: &Secret) -> HeaderValue {
-        self.cookie(session.reveal(), SESSION_LASTS.num_seconds())
+        self.cookie(self.name(), session.reveal(), SESSION_LASTS.num_seconds())
     }
 
     /// The `Set-Cookie` that ends it.
     pub(crate) fn end(self) -> HeaderValue {
-        self.cookie("", 0)
+        self.cookie(self.name(), "", 0)
     }
 
-    fn cookie(self, value: &str, seconds: i64) -> HeaderValue {
+    /// The `Set-Cookie` that has a browser remember an attempt to sign in elsewhere.
+    pub(crate) fn remember(self, attempt: &str) -> HeaderValue {
+        self.cookie(&self.attempt(), attempt, ATTEMPT_LASTS)
+    }
+
+    /// The `Set-Cookie` that has it forget the attempt.
+    pub(crate) fn forget(self) -> HeaderValue {
+        self.cookie(&self.attempt(), "", 0)
+    }
+
+    /// The attempt that a browser remembers.
+    pub(crate) fn remembered(self, headers: &HeaderMap) -> Option<String> {
+        read(headers, &self.attempt()).map(str::to_owned)
+    }
+
+    fn attempt(self) -> String {
+        format!("{}-attempt", self.name())
+    }
+
+    fn cookie(self, name: &str, value: &str, seconds: i64) -> HeaderValue {
         let secure = if self == Self::OverTls { "; Secure" } else { "" };
-        let name = self.name();
         let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
         let mut value = HeaderValue::from_str(&text).expect("a cookie of ours has only visible characters");
         value.set_sensitive(true);
@@ -105,6 +121,14 @@ impl Browsing {
         };
         if own { Origin::Own } else { Origin::Other }
     }
+}
+
+/// A cookie's value.
+fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    let mut cookies =
+        lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
+    cookies.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 fn host(headers: &HeaderMap) -> Option<&str> {
