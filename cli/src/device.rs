@@ -14,6 +14,10 @@ use crate::moments::{full, seen_from};
 use crate::nearest::nearest;
 use crate::output::{details, note, table};
 
+mod host_keys;
+
+use host_keys::{ConfirmKeys, changed};
+
 /// `postern device …`. A box is named by its name or its id; both have the form of a name.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
@@ -38,6 +42,8 @@ pub(crate) enum DeviceCommand {
     },
     /// Delete a box: its accesses, its tunnel and every connection to it end at once
     Rm(Rm),
+    /// Confirm that the host keys which a box reports are its own, after they changed
+    ConfirmHostKeys(ConfirmKeys),
     /// Print a new line to run on a box, for one that was lost or a box that was set up anew
     Join {
         /// Its name or id
@@ -89,6 +95,7 @@ impl DeviceCommand {
                 Ok(Answer::Yes)
             }
             Self::Rm(rm) => rm.run(session).await,
+            Self::ConfirmHostKeys(confirm) => confirm.run(session).await,
             Self::Join { device } => {
                 let made = api.create(&["devices", device.as_str(), "join"], &Query::new(), &()).await;
                 show_join(session, &known(api, &device, made).await?)
@@ -218,6 +225,7 @@ fn describe(device: &Device, now: DateTime<Utc>) -> String {
             ("services", facts.and_then(services)),
             ("login", facts.map(|facts| format!("{} unless an access says otherwise", facts.default_login))),
             ("host keys", lines(keys.collect())),
+            ("warning", device.former_host_keys.as_ref().map(|former| changed(device, former))),
             ("since", Some(full(device.since))),
             ("created", Some(full(device.created_at))),
         ],

@@ -30,6 +30,7 @@ mod auth;
 mod console;
 mod devices;
 mod error;
+mod events;
 mod extract;
 mod health;
 mod idempotency;
@@ -92,6 +93,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(accesses::routes())
         .merge(verify::routes())
         .merge(visits::routes())
+        .merge(events::routes())
         .merge(relays::routes())
         .merge(session::routes())
         .merge(openid::routes())

@@ -27,10 +27,21 @@ pub(crate) struct DeviceRecord {
     pub(crate) key: Option<String>,
     pub(crate) joined_at: Option<DateTime<Utc>>,
     pub(crate) facts: Option<BoxFacts>,
+    /// Those that visitors are told to expect.
     pub(crate) host_keys: Vec<HostKey>,
+    pub(crate) changed_keys: Option<ChangedKeys>,
     pub(crate) deleted_at: Option<DateTime<Utc>>,
     /// What the relay that saw it last says.
     pub(crate) presence: Option<PresenceRecord>,
+}
+
+/// Other host keys than those, which nobody has confirmed.
+#[derive(Debug, Clone)]
+pub(crate) struct ChangedKeys {
+    /// Those that the box reports.
+    pub(crate) reported: Vec<HostKey>,
+    /// When it first reported others than the expected.
+    pub(crate) since: DateTime<Utc>,
 }
 
 /// A box, as its relay sees it.

@@ -9,6 +9,7 @@ mod devices;
 mod durability;
 mod feed;
 mod harness;
+mod host_keys;
 mod http;
 mod idempotency;
 mod isolation;

@@ -6,6 +6,7 @@
 mod access;
 mod account;
 mod device;
+mod event;
 mod page;
 mod problem;
 mod relay;
@@ -20,7 +21,10 @@ pub use access::{
     Access, AccessStatus, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo, Progress, Via,
 };
 pub use account::{Account, CreateAccount, RenameAccount};
-pub use device::{CreateDevice, Device, DeviceStatus, FormerHostKeys, HostKey, Join, RenameDevice};
+pub use device::{
+    ConfirmHostKeys, CreateDevice, Device, DeviceStatus, FormerHostKeys, HostKey, Join, RenameDevice,
+};
+pub use event::Event;
 pub use page::Page;
 pub use problem::Problem;
 pub use relay::{

@@ -123,6 +123,11 @@ id! {
 }
 
 id! {
+    /// Something that happened in an account.
+    EventId, "an event's id"
+}
+
+id! {
     /// A user: somebody of an account, who signs in.
     UserId, "a user's id"
 }

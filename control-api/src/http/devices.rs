@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
-use postern_protocol::api::{CreateDevice, Device, DeviceStatus, Join, Page, RenameDevice};
+use postern_protocol::api::{CreateDevice, Device, DeviceStatus, FormerHostKeys, Join, Page, RenameDevice};
 use postern_protocol::id::{DeviceId, DeviceName};
 use postern_protocol::join::JoinString;
 use serde::Deserialize;
@@ -26,6 +26,8 @@ use crate::record::DeviceRecord;
 use crate::status::device_status;
 use crate::store::{Account, CreateDeviceError, JoinToken, RenameError};
 
+mod host_keys;
+
 /// What join tokens begin with.
 const JOIN_TOKEN: &str = "psj";
 
@@ -40,6 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(list, create))
         .routes(routes!(show, rename, delete))
         .routes(routes!(join))
+        .merge(host_keys::routes())
 }
 
 /// Parameters of a list of boxes.
@@ -206,6 +209,7 @@ fn not_found() -> ApiError {
 pub(super) fn view(device: &DeviceRecord, now: DateTime<Utc>) -> Device {
     let (status, since) = device_status(device, now);
     let online = device.online(now);
+    let changed = device.changed_keys.as_ref();
     Device {
         id: device.id,
         name: device.name.clone(),
@@ -220,8 +224,9 @@ pub(super) fn view(device: &DeviceRecord, now: DateTime<Utc>) -> Device {
         address: online.map(|presence| presence.address.ip().to_canonical().to_string()),
         relay: online.map(|presence| presence.relay_name.clone()),
         facts: device.facts.clone(),
-        host_keys: device.host_keys.clone(),
-        former_host_keys: None,
+        host_keys: changed.map_or(&device.host_keys, |changed| &changed.reported).clone(),
+        former_host_keys: changed
+            .map(|changed| FormerHostKeys { host_keys: device.host_keys.clone(), changed_at: changed.since }),
         join: None,
     }
 }
@@ -236,6 +241,7 @@ fn newborn(name: DeviceName, now: DateTime<Utc>) -> DeviceRecord {
         joined_at: None,
         facts: None,
         host_keys: Vec::new(),
+        changed_keys: None,
         deleted_at: None,
         presence: None,
     }

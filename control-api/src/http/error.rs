@@ -85,6 +85,7 @@ codes! {
     OwnAccount = CONFLICT, "own_account", "The installation's own account stays";
     LastOwner = CONFLICT, "last_owner", "The account would have no owner";
     NoRelay = CONFLICT, "no_relay", "No relay has started yet";
+    OtherHostKeys = CONFLICT, "other_host_keys", "The box reports other host keys";
     NoFront = CONFLICT, "no_front", "No relay has a TLS front";
     NoPorts = CONFLICT, "no_ports", "No relay has public ports";
     PortsTaken = CONFLICT, "ports_taken", "All public ports are leased";

@@ -36,6 +36,7 @@ use super::error::{ApiError, Code};
         (name = "accesses", description = "Who may reach a box, from where, until when."),
         (name = "verify", description = "What the relay would do."),
         (name = "visits", description = "Who came, allowed or refused."),
+        (name = "events", description = "What happened besides visits."),
         (name = "relays", description = "The relays of the installation."),
         (name = "session", description = "Signing in with a browser, and who one is."),
         (name = "users", description = "People of the account, who sign in."),

@@ -47,6 +47,7 @@ fn device() -> DeviceRecord {
         joined_at: Some(at(1)),
         facts: None,
         host_keys: Vec::new(),
+        changed_keys: None,
         deleted_at: None,
         presence: Some(presence),
     }

@@ -10,13 +10,14 @@ use super::joins::JoinToken;
 use super::{Account, Paging, Query, Row, StoreError, Tx, row};
 use crate::label::label;
 use crate::once::Once;
-use crate::record::{DeviceRecord, PRESENCE_LEASE, PresenceRecord};
+use crate::record::{ChangedKeys, DeviceRecord, PRESENCE_LEASE, PresenceRecord};
 
 /// The columns of a box, and of what relays say of it.
 macro_rules! device_columns {
     () => {
         "d.id AS d_id, d.name AS d_name, d.created_at AS d_created_at, d.key AS d_key,
          d.joined_at AS d_joined_at, d.facts AS d_facts, d.host_keys AS d_host_keys,
+         d.reported_keys AS d_reported_keys, d.keys_changed_at AS d_keys_changed_at,
          d.deleted_at AS d_deleted_at,
          (SELECT name FROM accounts WHERE id = d.account AND own = 0) AS d_account, p.relay AS p_relay, p.online AS p_online, p.since AS p_since,
          p.address AS p_address, p.holding AS p_holding, r.name AS r_name, r.last_seen AS r_last_seen"
@@ -242,9 +243,16 @@ pub(super) fn device(found: &Row) -> Result<DeviceRecord, StoreError> {
         joined_at: row::maybe_time(found, "d_joined_at")?,
         facts: row::maybe_json(found, "d_facts")?,
         host_keys: row::json(found, "d_host_keys")?,
+        changed_keys: changed_keys(found)?,
         deleted_at: row::maybe_time(found, "d_deleted_at")?,
         presence: presence(found)?,
     })
+}
+
+fn changed_keys(found: &Row) -> Result<Option<ChangedKeys>, StoreError> {
+    let reported = row::maybe_json(found, "d_reported_keys")?;
+    let since = row::maybe_time(found, "d_keys_changed_at")?;
+    Ok(reported.zip(since).map(|(reported, since)| ChangedKeys { reported, since }))
 }
 
 fn presence(found: &Row) -> Result<Option<PresenceRecord>, StoreError> {

@@ -80,7 +80,7 @@ impl Store {
             Some(_) => Ok(joined),
             None => {
                 tx.enrol(joined.device, key, now).await?;
-                tx.learn_facts(joined.device, facts).await?;
+                tx.learn_facts(joined.device, facts, now).await?;
                 tx.commit().await?;
                 Ok(joined)
             }

@@ -87,22 +87,25 @@ impl Tx {
             .execute(self.db())
             .await?;
         match &sighting.facts {
-            Some(facts) => self.learn_facts(sighting.device, facts).await,
+            Some(facts) => self.learn_facts(sighting.device, facts, now).await,
             None => Ok(()),
         }
     }
 
-    /// Keeps what a box says of itself. Its last known host keys stay while it has none to show, so
-    /// that a stopped SSH server does not make visitors accept any key.
-    pub(super) async fn learn_facts(&mut self, device: DeviceId, facts: &BoxFacts) -> Result<(), StoreError> {
+    /// Keeps what a box says of itself.
+    pub(super) async fn learn_facts(
+        &mut self,
+        device: DeviceId,
+        facts: &BoxFacts,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let keys = facts.ssh.iter().flat_map(|ssh| &ssh.host_keys);
         let keys: Vec<HostKey> = keys.map(HostKey::from).collect();
-        let update = "UPDATE devices SET facts = $2, host_keys = COALESCE($3, host_keys), paused = $4
-                      WHERE id = $1 AND deleted_at IS NULL";
+        self.learn_host_keys(device, &keys, now).await?;
+        let update = "UPDATE devices SET facts = $2, paused = $3 WHERE id = $1 AND deleted_at IS NULL";
         sqlx::query(update)
             .bind(device.as_str())
             .bind(row::to_json(facts))
-            .bind((!keys.is_empty()).then(|| row::to_json(&keys)))
             .bind(i64::from(facts.paused))
             .execute(self.db())
             .await?;

@@ -85,6 +85,16 @@ pub struct HostKey {
     pub fingerprint: String,
 }
 
+/// `POST /v1/devices/{device}/host-keys/confirm`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ConfirmHostKeys {
+    /// The fingerprints of the keys that were looked at: all of the box's [`Device::host_keys`].
+    #[cfg_attr(feature = "openapi", schema(example = json!(["SHA256:baqJQcVDEweKmw1OiZxGooCG2MGxYtwsQQzzOstxmiA"])))]
+    pub fingerprints: Vec<String>,
+}
+
 /// Host keys that a box no longer has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -97,7 +97,7 @@ fn through_the_gate(access: &AccessRecord, device: &DeviceRecord, gate: &Gate) -
         gate,
         host_keys: &device.host_keys,
     };
-    way.connection()
+    warned(device, way.connection())
 }
 
 fn direct(access: &AccessRecord, device: &DeviceRecord, host: &str, port: u16) -> Connection {
@@ -109,7 +109,22 @@ fn direct(access: &AccessRecord, device: &DeviceRecord, host: &str, port: u16) -
         port,
         host_keys: &device.host_keys,
     };
-    direct.connection()
+    warned(device, direct.connection())
+}
+
+/// Host keys that nobody has confirmed are a reason to look twice.
+fn warned(device: &DeviceRecord, connection: Connection) -> Connection {
+    let warning = device.changed_keys.as_ref().map(|changed| {
+        let reported: Vec<&str> = changed.reported.iter().map(|key| key.fingerprint.as_str()).collect();
+        format!(
+            "since {} {name} shows other host keys than those that were known: {}; ssh refuses to connect until \
+             somebody confirms that they are its own, with: postern device confirm-host-keys {name}",
+            changed.since.format("%Y-%m-%d %H:%M UTC"),
+            reported.join(" "),
+            name = device.name
+        )
+    });
+    Connection { warning, ..connection }
 }
 
 fn link(access: &AccessRecord, device: &DeviceRecord, by: By<'_>) -> Connection {

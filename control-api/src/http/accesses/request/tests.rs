@@ -34,6 +34,7 @@ fn device() -> DeviceRecord {
         joined_at: None,
         facts: Some(facts),
         host_keys: Vec::new(),
+        changed_keys: None,
         deleted_at: None,
         presence: None,
     }
