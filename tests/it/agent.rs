@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use postern_protocol::api::{Device, DeviceStatus};
+use postern_protocol::api::{ConfirmHostKeys, Device, DeviceStatus};
 use postern_tests::machine::{FOREIGN_LINE, own_login};
 use postern_tests::program::binary;
 use postern_tests::sshd::Sshd;
@@ -160,6 +160,16 @@ async fn joining_again_puts_the_first_key_out_at_once() {
         device.host_keys.iter().any(|key| key.key.contains(&new_key)).then_some(())
     })
     .await;
+
+    let doubted = stack.api.access(access.id).await;
+    assert!(doubted.connection.as_ref().is_some_and(|connection| connection.warning.is_some()), "{doubted:?}");
+    let refused = stack.ssh(&doubted).run("echo in").await;
+    assert!(refused.code == 255 && refused.stderr.contains("verification failed"), "{refused:?}");
+    let shown = stack.api.device("box42").await;
+    let fingerprints = shown.host_keys.into_iter().map(|key| key.fingerprint).collect();
+    let seen = ConfirmHostKeys { fingerprints };
+    let confirmed: Result<Device, _> = stack.api.post("/v1/devices/box42/host-keys/confirm", &seen).await;
+    assert!(confirmed.is_ok_and(|device| device.former_host_keys.is_none()));
     let access = stack.api.access(access.id).await;
     assert_eq!(stack.ssh(&access).run("echo in").await.success(), "in\n");
 }
