@@ -162,7 +162,10 @@ async fn joining_again_puts_the_first_key_out_at_once() {
     .await;
 
     let doubted = stack.api.access(access.id).await;
-    assert!(doubted.connection.as_ref().is_some_and(|connection| connection.warning.is_some()), "{doubted:?}");
+    assert!(
+        doubted.connection.as_ref().is_some_and(|connection| connection.warning.is_some()),
+        "{doubted:?}"
+    );
     let refused = stack.ssh(&doubted).run("echo in").await;
     assert!(refused.code == 255 && refused.stderr.contains("verification failed"), "{refused:?}");
     let shown = stack.api.device("box42").await;
