@@ -141,7 +141,7 @@ async fn who_knocks_at_a_dead_tunnel_comes_in_by_the_newer_one() {
     box42.kill();
     let knocking = tokio::spawn(async move { ssh.run("echo in").await });
     // The relay asks the box, which it has no reason to think dead.
-    let there = async || (stack.relay.metric("gate_connections").await > 0.0).then_some(());
+    let there = async || (stack.relay.metric("connections{door=\"gate\"}").await > 0.0).then_some(());
     eventually("the visitor is at the gate", SOON, there).await;
     box42.start();
     assert_eq!(knocking.await.expect("a login").success(), "in\n");

@@ -201,7 +201,7 @@ Or all of that in one, without ssh asking whether it knows these host keys:
         };
         let text = next_steps(&around);
         let commands: Vec<&str> =
-            text.lines().filter(|line| line.starts_with("  ")).skip(5).take(4).collect();
+            text.lines().skip_while(|line| !line.contains("export")).take(4).collect();
         assert_eq!(
             commands,
             [
