@@ -11,6 +11,7 @@ mod deed;
 mod strict;
 mod table;
 
+use crate::ports::{by_port, with_ports};
 use deed::{Cargo, Deed};
 
 /// A way from the visitor to the box.
@@ -18,14 +19,17 @@ use deed::{Cargo, Deed};
 pub(crate) enum Door {
     /// The relay's gate: the box is behind a jump host.
     Gate,
+    /// A public port of the relay, which leads to nothing but the box.
+    Port,
 }
 
 impl Door {
-    pub(crate) const ALL: [Self; 1] = [Self::Gate];
+    pub(crate) const ALL: [Self; 2] = [Self::Gate, Self::Port];
 
     pub(crate) async fn open(self, stack: &Stack, machine: &Machine) -> Access {
         match self {
             Self::Gate => stack.allow(machine).await,
+            Self::Port => stack.allow_with(machine, by_port).await,
         }
     }
 }
@@ -46,7 +50,7 @@ async fn every_client_works_with_the_built_in_server() {
 }
 
 async fn every_client_works_with(server: Server) {
-    let stack = Stack::start().await;
+    let stack = with_ports().await;
     let box42 = stack.add_box_running("box42", server).await;
     let cargo = Cargo::load(stack.scene());
     let rows = LocalSet::new();

@@ -159,7 +159,7 @@ async fn a_page_may_have_a_port_of_its_own() {
     assert!(refused.stderr.contains("internal error"), "{refused:?}");
 }
 
-async fn with_ports() -> Stack {
+pub(crate) async fn with_ports() -> Stack {
     Stack::with().relay(PORTS).start().await
 }
 
@@ -170,7 +170,7 @@ async fn usual() -> (Stack, Machine, Access) {
     (stack, box42, access)
 }
 
-fn by_port(access: &mut CreateAccess) {
+pub(crate) fn by_port(access: &mut CreateAccess) {
     access.via = Some(Via::Port);
 }
 
