@@ -14,7 +14,7 @@ async fn an_access_lives_and_dies_before_the_readers_eyes() {
     browser.reads("#facts", "online").await;
     // Whatever changes from here on changes without the page being loaded again.
     browser.click("#add > summary").await;
-    assert_eq!(browser.run("return document.querySelector('#from').value").await, local(&stack));
+    assert_eq!(browser.run("return document.querySelector('#from').value").await, Value::from("127.0.0.1"));
     browser.write("#key", &stack.key().public()).await;
     browser.reads("#key-said", "256 bits").await;
     browser.click("#add form > button").await;
@@ -140,12 +140,6 @@ async fn signed_in(language: &str) -> (Stack, Machine, Browser) {
     browser.click("main form button").await;
     browser.see("#boxes").await;
     (stack, box42, browser)
-}
-
-/// The address that the browser comes from.
-fn local(stack: &Stack) -> Value {
-    let _ = stack;
-    Value::from("127.0.0.1")
 }
 
 async fn only_access(stack: &Stack) -> Access {

@@ -200,8 +200,7 @@ Or all of that in one, without ssh asking whether it knows these host keys:
             ..around()
         };
         let text = next_steps(&around);
-        let commands: Vec<&str> =
-            text.lines().skip_while(|line| !line.contains("export")).take(4).collect();
+        let commands: Vec<&str> = text.lines().skip_while(|line| !line.contains("export")).take(4).collect();
         assert_eq!(
             commands,
             [

@@ -12,10 +12,10 @@ use super::form::{Form, local_path, written};
 use super::language::Language;
 use super::page::{Page, bare};
 use super::{HOME, pieces};
-use crate::http::Shared;
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::Query;
 use crate::http::session::{self, Visitor};
+use crate::http::{App, Shared};
 use crate::password::LENGTH;
 
 /// Where to go afterwards.
@@ -51,7 +51,7 @@ pub(super) async fn ask(
         return Ok(Redirect::to(local_path(&next)).into_response());
     }
     let nobody_yet = !app.store.own_account().has_owner().await?;
-    Ok(asking(language, "", &next, None, nobody_yet).into_response())
+    Ok(asking(&app, language, "", &next, None, nobody_yet).into_response())
 }
 
 /// Signs somebody in, or says that it did not work.
@@ -65,7 +65,7 @@ pub(super) async fn sign_in(
         Ok(begun) => Ok(([begun.cookie], Redirect::to(local_path(&form.next))).into_response()),
         Err(problem) if is_wrong(&problem) => {
             let why = language.words().problem(&problem.problem());
-            let page = asking(language, &form.name, &form.next, Some(&why), false);
+            let page = asking(&app, language, &form.name, &form.next, Some(&why), false);
             Ok(problem.told_on(page.into_response()))
         }
         Err(problem) => Err(problem),
@@ -86,7 +86,14 @@ fn is_wrong(problem: &ApiError) -> bool {
     codes.contains(&problem.code())
 }
 
-fn asking(language: Language, name: &str, next: &str, wrong: Option<&str>, nobody_yet: bool) -> Markup {
+fn asking(
+    app: &App,
+    language: Language,
+    name: &str,
+    next: &str,
+    wrong: Option<&str>,
+    nobody_yet: bool,
+) -> Markup {
     let words = language.words();
     let content = html! {
         section.card.narrow {
@@ -102,6 +109,9 @@ fn asking(language: Language, name: &str, next: &str, wrong: Option<&str>, nobod
                 input id="password" name="password" type="password" required autocomplete="current-password"
                     aria-describedby=[wrong.map(|_| "wrong")];
                 button { (words.sign_in) }
+            }
+            @if let Some(provider) = &app.openid {
+                p { a href="/v1/session/openid" { (words.sign_in_with) " " (provider.name()) } }
             }
         }
     };

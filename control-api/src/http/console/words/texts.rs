@@ -59,6 +59,7 @@ texts! {
     password_hint:
         "{} to {} characters; a few words are easier to remember than signs.",
         "De {} à {} caractères ; quelques mots se retiennent mieux que des signes.";
+    sign_in_with: "Sign in with", "Se connecter avec";
     nobody_yet:
         "Nobody can sign in yet. Open the link that the control API printed when it started, or print a new one with",
         "Personne ne peut encore se connecter. Ouvrez le lien que l’API a affiché à son démarrage, ou affichez-en un autre avec";
