@@ -86,7 +86,7 @@ impl Page {
             converse!(builder.serve_connection(io, service))
         } else {
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(self.idle);
+            builder.timer(TokioTimer::new()).header_read_timeout(self.idle + LATER);
             converse!(builder.serve_connection(io, service).with_upgrades())
         };
         conversed.context("speaking HTTP with the browser")?;
@@ -94,6 +94,10 @@ impl Page {
         Ok(())
     }
 }
+
+/// A connection that nobody uses is ended in order, with TLS's own goodbye; the time-out on half a
+/// request, which just drops it, must not be there first.
+const LATER: Duration = Duration::from_secs(5);
 
 /// The page as one browser asks for it.
 struct Site {
