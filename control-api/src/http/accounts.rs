@@ -10,7 +10,7 @@ use tracing::info;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::Admin;
+use super::auth::{Admin, Caller};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
 use super::text::label;
@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Lists accounts, the newest first, on one page.
 #[utoipa::path(get, path = "/v1/accounts", tag = "accounts",
     responses((status = 200, description = "Every account", body = Page<Account>)))]
-async fn list(_: Admin, State(app): State<Shared>) -> Result<Answer<Page<Account>>, ApiError> {
+pub(super) async fn list(_: Admin, State(app): State<Shared>) -> Result<Answer<Page<Account>>, ApiError> {
     let items = app.store.accounts().await?.into_iter().map(view).collect();
     Ok(Answer(Page { items, next: None }))
 }
@@ -40,16 +40,21 @@ async fn create(
     State(app): State<Shared>,
     Json(request): Json<CreateAccount>,
 ) -> Result<Response, ApiError> {
+    let answer = add(&app, &caller, request).await?;
+    let location = [(header::LOCATION, format!("/v1/accounts/{}", answer.id))];
+    Ok((StatusCode::CREATED, location, Answer(answer)).into_response())
+}
+
+/// Opens an account, and invites its first owner.
+pub(super) async fn add(app: &App, caller: &Caller, request: CreateAccount) -> Result<Account, ApiError> {
     let name = label(&request.name)?;
     let id = AccountId::from_entropy(entropy());
-    let owner = users::newborn(&app, CreateUser { name: request.owner, role: Role::Owner, admin: false });
-    let (kept, invitation) = users::invitation(&app);
+    let owner = users::newborn(app, CreateUser { name: request.owner, role: Role::Owner, admin: false });
+    let (kept, invitation) = users::invitation(app);
     app.store.add_account(id, name, &owner, &kept).await?;
     info!(account = %id, name, owner = %owner.id, by = %caller.who, "account opened");
     let owner = User { invitation: Some(invitation), ..users::view(owner) };
-    let answer = Account { owner: Some(owner), ..view(find(&app, id.as_str()).await?) };
-    let location = [(header::LOCATION, format!("/v1/accounts/{id}"))];
-    Ok((StatusCode::CREATED, location, Answer(answer)).into_response())
+    Ok(Account { owner: Some(owner), ..view(find(app, id.as_str()).await?) })
 }
 
 /// Shows an account.
@@ -68,7 +73,7 @@ async fn show(
 #[utoipa::path(patch, path = "/v1/accounts/{account}", tag = "accounts",
     params(("account" = String, Path, description = "Its id or its name")), request_body = RenameAccount,
     responses((status = 200, description = "The account", body = Account)))]
-async fn rename(
+pub(super) async fn rename(
     Admin(caller): Admin,
     State(app): State<Shared>,
     Path(account): Path<String>,
@@ -88,7 +93,7 @@ async fn rename(
 #[utoipa::path(delete, path = "/v1/accounts/{account}", tag = "accounts",
     params(("account" = String, Path, description = "Its id or its name")),
     responses((status = 204, description = "It is closed")))]
-async fn close(
+pub(super) async fn close(
     Admin(caller): Admin,
     State(app): State<Shared>,
     Path(account): Path<String>,

@@ -18,12 +18,15 @@ use axum::routing::{get, post};
 use super::Shared;
 
 mod access;
+mod accounts;
 mod assets;
 mod boxes;
+mod change;
 mod connect;
 mod device;
 mod form;
 mod grant;
+mod host_keys;
 mod key;
 mod language;
 mod live;
@@ -31,6 +34,7 @@ mod moments;
 mod page;
 mod people;
 mod pieces;
+mod relays;
 mod sign_in;
 mod tokens;
 mod trouble;
@@ -65,10 +69,11 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/console/boxes/{device}/accesses", post(grant::create))
         .route("/console/boxes/{device}/rename", post(device::rename))
         .route("/console/boxes/{device}/join", post(device::join))
+        .route("/console/boxes/{device}/host-keys", post(host_keys::confirm))
         .route("/console/boxes/{device}/delete", post(device::delete))
         .route("/console/boxes/{device}/visits", get(visits::list))
         .route("/console/boxes/{device}/verify", get(verify::ask).post(verify::answer))
-        .route("/console/accesses/{access}", get(access::show).post(access::edit))
+        .route("/console/accesses/{access}", get(access::show).post(change::edit))
         .route("/console/accesses/{access}/live", get(access::live))
         .route("/console/accesses/{access}/extend", post(access::extend))
         .route("/console/accesses/{access}/delete", post(access::delete))
@@ -80,6 +85,12 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/console/users/{user}/delete", post(people::delete))
         .route("/console/tokens", get(tokens::list).post(tokens::add))
         .route("/console/tokens/{token}/delete", post(tokens::delete))
+        .route("/console/accounts", get(accounts::list).post(accounts::add))
+        .route("/console/accounts/{account}", post(accounts::rename))
+        .route("/console/accounts/{account}/close", post(accounts::close))
+        .route("/console/relays", get(relays::list).post(relays::add))
+        .route("/console/relays/live", get(relays::live))
+        .route("/console/relays/{relay}/delete", post(relays::delete))
         .route("/console/assets/{name}", get(assets::serve))
         .layer(from_fn(trouble::in_words))
         .layer(from_fn(harden))

@@ -26,7 +26,7 @@ use crate::record::DeviceRecord;
 use crate::status::device_status;
 use crate::store::{Account, CreateDeviceError, JoinToken, RenameError};
 
-mod host_keys;
+pub(super) mod host_keys;
 
 /// What join tokens begin with.
 const JOIN_TOKEN: &str = "psj";

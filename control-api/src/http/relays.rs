@@ -32,7 +32,7 @@ async fn list(Viewer(caller): Viewer, State(app): State<Shared>) -> Result<Answe
 /// Registers a relay. Its token is shown this once.
 #[utoipa::path(post, path = "/v1/relays", tag = "relays", request_body = CreateRelay,
     responses((status = 201, description = "The relay, and what it proves itself with", body = NewRelay)))]
-async fn create(
+pub(super) async fn create(
     Admin(caller): Admin,
     State(app): State<Shared>,
     Json(request): Json<CreateRelay>,
@@ -60,7 +60,7 @@ async fn show(
 #[utoipa::path(delete, path = "/v1/relays/{relay}", tag = "relays",
     params(("relay" = String, Path, description = "Its id or its name")),
     responses((status = 204, description = "It is not known any more")))]
-async fn delete(
+pub(super) async fn delete(
     Admin(caller): Admin,
     State(app): State<Shared>,
     Path(relay): Path<String>,
@@ -81,7 +81,7 @@ async fn find(app: &App, caller: &Caller, id_or_name: &str) -> Result<Relay, Api
 
 /// Every relay. How many boxes each has is counted for whoever asks: for an admin all of them, for others
 /// those they can see.
-async fn all(app: &App, caller: &Caller) -> Result<Vec<Relay>, ApiError> {
+pub(super) async fn all(app: &App, caller: &Caller) -> Result<Vec<Relay>, ApiError> {
     let (revision, now) = (app.store.revision().await?, app.clock.now());
     let own = if caller.admin { None } else { Some(caller.account.boxes_by_relay().await?) };
     let boxes = |relay: &RelayRecord| match &own {

@@ -77,6 +77,12 @@ fn is_hardened(answer: &Answer) {
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
 }
 
+/// What a page says, without its markup.
+fn said(answer: &Answer) -> String {
+    let parts = answer.text.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
+    parts.collect()
+}
+
 /// Where an answer sends the browser.
 fn sent_to(answer: &Answer) -> &str {
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);

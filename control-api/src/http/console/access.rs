@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{Redirect, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 use postern_protocol::api::{Access, AccessStatus, Device, EditAccess, Role, VisitOutcome};
 use serde::Deserialize;
 
-use super::form::{Form, written};
-use super::grant::{moment, networks, zones};
+use super::form::Form;
 use super::live::{self, Pieces};
 use super::page::{Page, Section};
+use super::pieces::Bin;
 use super::words::Words;
-use super::{connect, moments, pieces, visits};
+use super::{change, connect, moments, pieces, visits};
 use crate::http::auth::{Operator, Owner};
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::Path;
@@ -29,19 +28,6 @@ const EXTENSIONS: [(&str, i64); 2] = [("1h", 1), ("1d", 24)];
 /// Visits shown of an access.
 const VISITS: u32 = 20;
 
-/// What is changed about an access.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Change {
-    from: String,
-    any: String,
-    until: String,
-    zone: String,
-    key: String,
-    login: String,
-    note: String,
-}
-
 /// An access.
 pub(super) async fn show(
     page: Page,
@@ -51,7 +37,8 @@ pub(super) async fn show(
     whole(&app, &page, &access, None).await
 }
 
-async fn whole<G>(
+/// The whole page, with what is wrong with a change of it.
+pub(super) async fn whole<G>(
     app: &App,
     page: &Page<G>,
     access: &str,
@@ -65,12 +52,9 @@ async fn whole<G>(
             a href="/console" { (words.boxes) } " / "
             a href={ "/console/boxes/" (device.id) } { (device.name) } " / "
         }
-        @for (_, piece) in pieces.iter().take(1) { (piece) }
-        @if let Some(connection) = &shown.connection {
-            section { h2 { (words.how_to_connect) } (connect::forms(connection, words)) }
-        }
-        @if page.operates() && shown.status != AccessStatus::Revoked { (change_form(&shown, words, wrong)) }
-        @for (_, piece) in pieces.iter().skip(1) { (piece) }
+        @for (_, piece) in pieces.iter().take(2) { (piece) }
+        @if page.operates() && shown.status != AccessStatus::Revoked { (change::form(&shown, words, wrong)) }
+        @for (_, piece) in pieces.iter().skip(2) { (piece) }
     };
     let live = format!("/console/accesses/{}/live", shown.id);
     Ok(page.show(
@@ -94,7 +78,8 @@ pub(super) async fn live(
     .await
 }
 
-async fn look<G>(app: &App, page: &Page<G>, access: &str) -> Result<(Access, Device), ApiError> {
+/// An access and its box, as the API shows them.
+pub(super) async fn look<G>(app: &App, page: &Page<G>, access: &str) -> Result<(Access, Device), ApiError> {
     let (now, account) = (app.clock.now(), &page.caller.account);
     let id = accesses::known(access)?;
     let (record, device) = account.access(id, now).await?.ok_or_else(accesses::not_found)?;
@@ -108,12 +93,12 @@ async fn drawn<G>(app: &App, page: &Page<G>, access: &str) -> Result<Pieces, Api
     let filter = VisitFilter { access: Some(access.id), ..VisitFilter::default() };
     let wanted = Wanted::new(Some(VISITS), None)?;
     let found = page.caller.account.visits(&filter, wanted.paging()).await?;
-    let used =
-        found.iter().find(|visit| visit.outcome != VisitOutcome::Refused).map(|visit| visit.started_at);
+    let used = page.caller.account.last_uses(device.id).await?.remove(&access.id);
     let (present, past): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|visit| visit.outcome == VisitOutcome::Open);
     Ok(vec![
         ("access".to_owned(), state(page, &access, &device, used, now)),
+        ("connect".to_owned(), connect::forms(&access, words)),
         ("present".to_owned(), visits::present(&present, page.operates(), words, now)),
         (
             "history".to_owned(),
@@ -138,15 +123,14 @@ fn state<G>(
     let lives = !matches!(access.status, AccessStatus::Expired | AccessStatus::Revoked);
     html! {
         section id="access" {
-            div.head {
+            div.head.title {
                 h1 { (words.fill(words.access_to, &[device.name.as_str()])) }
-                p.status { (pieces::access_state(access.status, words)) " " small { (words.why(access, device)) } }
-            }
-            @if lives {
-                p.countdown { (words.time_left) " " (moments::left(access.expires_at, now, words)) }
-                (connect::command(access, words))
+                p.status { (pieces::access_state(access.status, words)) " " small { (words.why(access, device)) }
+                    @if lives { " · " span.countdown { (moments::left(access.expires_at, now, words)) }
+                        " " small { (words.left) } } }
             }
             (terms(access, device, used, words, now))
+            (origin(access, words))
             (decision(page, access))
             @if page.operates() && access.status != AccessStatus::Revoked {
                 div.actions { (extend_form(access, words)) (bin(access, words)) }
@@ -171,16 +155,29 @@ pub(super) fn terms(
             @if let Some(key) = &access.public_key {
                 div { dt { (words.key) } dd title=(key.fingerprint) {
                     @if key.comment.is_empty() { code { (key.fingerprint) } }
-                    @else { (key.comment) " " small { (key.r#type) " " (key.bits) } }
+                    @else { (key.comment) " " small { (key.r#type) } }
                 } }
             }
-            div { dt { (words.ends) } dd { (moments::at(access.expires_at)) } }
-            div { dt { (words.created) } dd { (moments::at(access.created_at)) } }
-            @if let Some(name) = &access.asked_by { div { dt { (words.asked_by) } dd { (name) } } }
             div { dt { (words.last_use) } dd {
                 @match used { Some(used) => { (moments::ago(used, now, words)) } None => { (words.never) } }
             } }
-            @if !access.note.is_empty() { div { dt { (words.note) } dd.free { (access.note) } } }
+            div { dt { (words.ends) } dd { (moments::at(access.expires_at)) } }
+            @if let Some(name) = &access.asked_by { div { dt { (words.asked_by) } dd { (name) } } }
+            @if !access.note.is_empty() { div.wide { dt { (words.note) } dd.free { (access.note) } } }
+        }
+    }
+}
+
+/// Where it comes from, and the whole of its key.
+fn origin(access: &Access, words: &Words) -> Markup {
+    html! {
+        dl.facts {
+            div { dt { (words.created) } dd { (moments::at(access.created_at)) } }
+            @if let Some(key) = &access.public_key {
+                div { dt { (words.fingerprint) } dd {
+                    code { (key.fingerprint) } " " small { (key.r#type) " · " (key.bits) " " (words.bits) }
+                } }
+            }
         }
     }
 }
@@ -226,104 +223,9 @@ pub(super) fn extend_form(access: &Access, words: &Words) -> Markup {
 
 /// The bin, and what it means to use it.
 pub(super) fn bin(access: &Access, words: &Words) -> Markup {
-    html! {
-        details.bin id={ "bin-" (access.id) } {
-            summary { (words.delete) span.hidden { " " (access.id) } }
-            form method="post" action={ "/console/accesses/" (access.id) "/delete" } {
-                p { (words.delete_why) }
-                button.danger { (words.delete_now) }
-            }
-        }
-    }
-}
-
-fn change_form(access: &Access, words: &Words, wrong: Option<(&str, &str)>) -> Markup {
-    let complains = |field| wrong.filter(|(of, _)| *of == field).map(|_| "true");
-    let until = access.expires_at.format("%Y-%m-%dT%H:%M");
-    html! {
-        details.card id="change" open[wrong.is_some()] {
-            summary { (words.change) }
-            form method="post" action={ "/console/accesses/" (access.id) } {
-                label for="from" { (words.allowed_addresses) }
-                input id="from" name="from" value=(pieces::networks(&access.allowed_ips)) required spellcheck="false"
-                    aria-invalid=[complains("allowed_ips")] aria-describedby="allowed_ips-wrong";
-                (pieces::complaint("allowed_ips", wrong))
-                label.check { input type="checkbox" name="any" value="yes"; " " (words.allow_any) }
-                div.exact {
-                    label for="until" { (words.ends_at) }
-                    input id="until" name="until" type="datetime-local" value=(until)
-                        data-moment=(access.expires_at.to_rfc3339()) aria-describedby="expires_at-wrong";
-                    (zones("0", words))
-                }
-                (pieces::complaint("expires_at", wrong))
-                @if access.public_key.is_some() {
-                    label for="key" { (words.another_key) " " small { (words.optional) } }
-                    textarea id="key" name="key" rows="3" spellcheck="false" data-key="/console/key"
-                        aria-invalid=[complains("public_key")] aria-describedby="key-said public_key-wrong" {}
-                    p id="key-said" aria-live="polite" {}
-                    (pieces::complaint("public_key", wrong))
-                    label for="login" { (words.login) }
-                    input id="login" name="login" value=(access.login) maxlength="32" autocapitalize="none"
-                        spellcheck="false" aria-invalid=[complains("login")] aria-describedby="login-wrong";
-                    (pieces::complaint("login", wrong))
-                }
-                label for="note" { (words.note) " " small { (words.optional) } }
-                input id="note" name="note" value=(access.note) maxlength="500"
-                    aria-invalid=[complains("note")] aria-describedby="note-wrong";
-                (pieces::complaint("note", wrong))
-                button { (words.save) }
-            }
-        }
-    }
-}
-
-/// Changes an access, or says what is wrong with the change.
-pub(super) async fn edit(
-    page: Page<Operator>,
-    State(app): State<Shared>,
-    Path(access): Path<String>,
-    Form(change): Form<Change>,
-) -> Result<Response, ApiError> {
-    let (shown, _) = look(&app, &page, &access).await?;
-    let edited = match change.request(&shown) {
-        Ok(request) => accesses::change(&app, &page.caller, shown.id, request).await,
-        Err(problem) => Err(problem),
-    };
-    match edited {
-        Ok(()) => Ok(Redirect::to(&format!("/console/accesses/{}", shown.id)).into_response()),
-        Err(problem) if problem.code().status() == StatusCode::UNPROCESSABLE_ENTITY => {
-            let document = problem.problem();
-            let field = document.field.as_deref().unwrap_or("note");
-            let field = if field == "expires_in" { "expires_at" } else { field };
-            let text = page.words.problem(&document);
-            let whole = whole(&app, &page, &access, Some((field, &text))).await?;
-            Ok((problem.code().status(), whole).into_response())
-        }
-        Err(problem) => Err(problem),
-    }
-}
-
-impl Change {
-    /// What the API is asked to change; what is as it was is left out.
-    fn request(&self, access: &Access) -> Result<EditAccess, ApiError> {
-        let invalid = |field, why| ApiError::new(Code::InvalidRequest, why).field(field);
-        let end = moment(&self.until, &self.zone);
-        let end = end.ok_or_else(|| invalid("expires_at", "write the date and the time at which it ends"))?;
-        let same_end = end.timestamp() / 60 == access.expires_at.timestamp() / 60;
-        let allowed = networks(&self.from);
-        let login = written(&self.login).map(str::parse).transpose();
-        let note = self.note.replace("\r\n", "\n");
-        Ok(EditAccess {
-            allowed_ips: (pieces::networks(&allowed) != pieces::networks(&access.allowed_ips))
-                .then_some(allowed),
-            allow_any: !self.any.is_empty(),
-            expires_at: (!same_end).then_some(end),
-            public_key: written(&self.key).map(str::to_owned),
-            login: login.map_err(|_| invalid("login", "this is no user name"))?,
-            note: (note != access.note).then_some(note),
-            ..EditAccess::default()
-        })
-    }
+    let (id, to) = (format!("bin-{}", access.id), format!("/console/accesses/{}/delete", access.id));
+    let what = access.id.as_str();
+    Bin { id: &id, verb: words.delete, what, to: &to, why: words.delete_why }.show(words)
 }
 
 /// By how much to extend an access.

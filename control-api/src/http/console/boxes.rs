@@ -45,7 +45,7 @@ pub(super) async fn list(
         None => "/console/live".to_owned(),
     };
     let content = html! {
-        div.head {
+        div.head.title {
             h1 { (words.boxes) }
             @if page.operates() { a.button href="/console/boxes/new" { (words.add_a_box) } }
         }
@@ -114,12 +114,12 @@ fn row(device: &Device, activity: &DeviceActivity, words: &Words, now: DateTime<
         tr {
             th scope="row" { a href={ "/console/boxes/" (device.id) } { (device.name) } }
             td data-label=(words.state) { span { (pieces::device_state(device, now, words)) } }
-            td data-label=(words.address) { (device.address.as_deref().unwrap_or("–")) }
-            td data-label=(words.agent) { (facts.map_or("–", |facts| &facts.agent_version)) }
-            td data-label=(words.ssh_server) {
+            td.none[device.address.is_none()] data-label=(words.address) { (device.address.as_deref().unwrap_or("–")) }
+            td.none[facts.is_none()] data-label=(words.agent) { (facts.map_or("–", |facts| &facts.agent_version)) }
+            td.none[facts.is_none()] data-label=(words.ssh_server) {
                 (facts.map_or_else(|| "–".to_owned(), |facts| pieces::ssh_server(facts, words)))
             }
-            td.number data-label=(words.visits_now) { (activity.open) }
+            td.number.none[activity.open == 0] data-label=(words.visits_now) { (activity.open) }
             td data-label=(words.fill(words.last_days, &[&DAYS.to_string()])) {
                 (pieces::sparkline(&activity.days, words))
             }

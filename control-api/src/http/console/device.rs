@@ -16,14 +16,14 @@ use super::grant::{Fields, Wrong};
 use super::live::{self, Pieces};
 use super::page::{Page, Section};
 use super::words::Words;
-use super::{access, boxes, connect, grant, moments, pieces, visits};
+use super::{access, boxes, connect, grant, host_keys, moments, pieces, visits};
 use crate::http::auth::Operator;
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::Path;
 use crate::http::paging::{MOST, Wanted};
 use crate::http::{App, Shared, accesses, devices};
 use crate::record::{DeviceRecord, RelayRecord};
-use crate::store::{AccessFilter, Phase, VisitFilter};
+use crate::store::{AccessFilter, DAYS, DeviceActivity, Phase, VisitFilter};
 
 /// Visits shown of a box's history; the rest has a page of its own.
 const HISTORY: u32 = 10;
@@ -80,7 +80,6 @@ pub(super) async fn whole<G>(
         @if let Some(part) = part("facts") { (part) }
         @if page.operates() { (grant::form(page, &shown, &relays, app, fields, wrong)) }
         @for id in ["accesses", "present", "history"] { @if let Some(part) = part(id) { (part) } }
-        p { a.button.quiet href={ "/console/boxes/" (device.id) "/verify" } { (words.would_this_get_in) } }
         @if page.operates() { (upkeep(&shown, words)) }
     };
     let live = format!("/console/boxes/{}/live", device.id);
@@ -109,18 +108,20 @@ async fn drawn<G>(app: &App, page: &Page<G>, device: &DeviceRecord) -> Result<Pi
     };
     let present = some(Some(VisitOutcome::Open), MOST).await?;
     let history = some(None, HISTORY).await?;
+    let activity = account.activity(&[device.id], now).await?.remove(&device.id).unwrap_or_default();
     Ok(vec![
-        ("facts".to_owned(), facts(&shown, words, now)),
+        ("facts".to_owned(), facts(page, &shown, &activity, now)),
         ("accesses".to_owned(), list(page, &shown, (&alive, &over), &uses, now)),
         ("present".to_owned(), visits::present(&present, page.operates(), words, now)),
         ("history".to_owned(), past(&shown, &history, words)),
     ])
 }
 
-fn facts(device: &Device, words: &Words, now: DateTime<Utc>) -> Markup {
+fn facts<G>(page: &Page<G>, device: &Device, activity: &DeviceActivity, now: DateTime<Utc>) -> Markup {
+    let words = page.words;
     html! {
         section id="facts" {
-            div.head { h1 { (device.name) } p.status { (pieces::device_state(device, now, words)) } }
+            div.head.title { h1 { (device.name) } p.status { (pieces::device_state(device, now, words)) } }
             dl.facts {
                 @if let Some(address) = &device.address { div { dt { (words.address) } dd { (address) } } }
                 @if let Some(relay) = &device.relay { div { dt { (words.relay) } dd { (relay) } } }
@@ -130,7 +131,10 @@ fn facts(device: &Device, words: &Words, now: DateTime<Utc>) -> Markup {
                     div { dt { (words.platform) } dd { (facts.platform) } }
                     div { dt { (words.ssh_server) } dd { (pieces::ssh_server(facts, words)) } }
                 }
+                div { dt { (words.fill(words.last_days, &[&DAYS.to_string()])) }
+                    dd { (pieces::sparkline(&activity.days, words)) } }
             }
+            (host_keys::panel(page, device))
             @if device.facts.as_ref().is_some_and(|facts| facts.paused) {
                 p.note { (words.paused_why) }
             }
@@ -148,7 +152,10 @@ fn list<G>(
     let words = page.words;
     html! {
         section id="accesses" {
-            h2 { (words.remote_accesses) }
+            div.head {
+                h2 { (words.remote_accesses) }
+                a href={ "/console/boxes/" (device.id) "/verify" } { (words.would_this_get_in) }
+            }
             @if alive.is_empty() { p.card.empty { (words.no_accesses) } }
             ul.accesses {
                 @for access in alive { (item(page, device, access, uses.get(&access.id).copied(), now)) }
@@ -186,7 +193,7 @@ fn item<G>(
                     (pieces::access_state(access.status, words)) " "
                     small { (words.why(access, device)) }
                 }
-                p.countdown { span.hidden { (words.time_left) } (moments::left(access.expires_at, now, words)) }
+                p { span.countdown { (moments::left(access.expires_at, now, words)) } " " small { (words.left) } }
             }
             (connect::command(access, words))
             (access::terms(access, device, used, words, now))

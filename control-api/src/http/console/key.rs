@@ -33,7 +33,7 @@ fn about(text: &str, words: &Words) -> Markup {
                 code { (pasted.key.fingerprint()) }
                 @if !pasted.comment.is_empty() { " · " (pasted.comment) }
             }
-            @if let Some(warning) = pasted.warning { br; span.wrong { (warning) } }
+            @if let Some(warning) = pasted.warning { br; span.wrong { (words.key_warning(warning)) } }
         },
     }
 }

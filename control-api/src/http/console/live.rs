@@ -37,9 +37,9 @@ const LASTS: Duration = Duration::from_secs(15 * 60);
 pub(super) type Pieces = Vec<(String, Markup)>;
 
 /// One page's stream.
-struct Live<D> {
+struct Live<G, D> {
     app: Shared,
-    page: Arc<Page>,
+    page: Arc<Page<G>>,
     draw: D,
     sent: HashMap<String, String>,
     /// Drawn, and to be sent.
@@ -50,9 +50,10 @@ struct Live<D> {
 }
 
 /// Sends the pieces of a page as they change.
-pub(super) async fn stream<D, F>(app: Shared, page: Page, draw: D) -> Result<Response, ApiError>
+pub(super) async fn stream<G, D, F>(app: Shared, page: Page<G>, draw: D) -> Result<Response, ApiError>
 where
-    D: Fn(Shared, Arc<Page>) -> F + Send + Sync + 'static,
+    G: Send + Sync + 'static,
+    D: Fn(Shared, Arc<Page<G>>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Pieces, ApiError>> + Send,
 {
     let place = app.streams.clone().try_acquire_owned();
@@ -76,9 +77,9 @@ where
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
-impl<D, F> Live<D>
+impl<G, D, F> Live<G, D>
 where
-    D: Fn(Shared, Arc<Page>) -> F,
+    D: Fn(Shared, Arc<Page<G>>) -> F,
     F: Future<Output = Result<Pieces, ApiError>>,
 {
     /// The next piece that changed; nothing once the stream is over.

@@ -14,7 +14,7 @@ use super::words::Words;
 use super::{HOME, assets, pieces};
 use crate::http::Shared;
 use crate::http::address::CallerAddress;
-use crate::http::auth::{Browsing, Caller, Operator, Owner, Viewer, Who, unauthorized};
+use crate::http::auth::{Admin, Browsing, Caller, Operator, Owner, Viewer, Who, unauthorized};
 use crate::http::error::ApiError;
 
 /// A guard of the API, which pages have as well.
@@ -33,7 +33,7 @@ macro_rules! guards {
     )*};
 }
 
-guards!(Viewer, Operator, Owner);
+guards!(Viewer, Operator, Owner, Admin);
 
 /// Somebody who has signed in, may see this page, and reads it in their language.
 pub(super) struct Page<G = Viewer> {
@@ -69,6 +69,8 @@ pub(super) enum Section {
     Boxes,
     Users,
     Tokens,
+    Accounts,
+    Relays,
 }
 
 impl<G> Page<G> {
@@ -90,6 +92,10 @@ impl<G> Page<G> {
                 @if self.caller.role >= Role::Owner {
                     (link("/console/users", words.users, section == Section::Users))
                     (link("/console/tokens", words.tokens, section == Section::Tokens))
+                }
+                @if self.caller.admin {
+                    (link("/console/accounts", words.accounts, section == Section::Accounts))
+                    (link("/console/relays", words.relays, section == Section::Relays))
                 }
             }
             form.who method="post" action="/console/sign-out" {

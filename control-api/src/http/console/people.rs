@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::form::{Form, written};
 use super::page::{Page, Section};
+use super::pieces::Bin;
 use super::words::Words;
 use super::{moments, pieces};
 use crate::http::auth::Owner;
@@ -114,37 +115,44 @@ async fn whole(
         @if let Some(User { name, invitation: Some(invitation), .. }) = invited {
             (link(name.as_str(), invitation, words))
         }
-        ul.accesses { @for user in &users { (item(user, words, app)) } }
-        section.card.narrow {
-            h2 { (words.add_user) }
-            form method="post" action="/console/users" {
-                label for="name" { (words.user_name) }
-                input id="name" name="name" value=(form.name) required maxlength="254" autocapitalize="none"
-                    autocomplete="off" spellcheck="false" aria-describedby="name-hint name-wrong";
-                p.hint id="name-hint" { (words.add_user_hint) }
-                (pieces::complaint("name", wrong.map(|wrong| ("name", wrong))))
-                label for="role" { (words.role) }
-                (roles("role", &form.role, words))
-                button { (words.add_user) }
+        div.beside {
+            ul.accesses { @for user in &users { (item(user, words, app)) } }
+            section.card {
+                h2 { (words.add_user) }
+                form method="post" action="/console/users" {
+                    label for="name" { (words.user_name) }
+                    input id="name" name="name" value=(form.name) required maxlength="254" autocapitalize="none"
+                        autocomplete="off" spellcheck="false" aria-describedby="name-hint name-wrong";
+                    p.hint id="name-hint" { (words.add_user_hint) }
+                    (pieces::complaint("name", wrong.map(|wrong| ("name", wrong))))
+                    label for="role" { (words.role) }
+                    (roles("role", &form.role, words))
+                    button { (words.add_user) }
+                }
             }
         }
     };
     Ok(page.show(words.users, Section::Users, None, &content))
 }
 
-/// A choice of role.
+/// A choice of role, each with what it may do.
 pub(super) fn roles(id: &str, chosen: &str, words: &Words) -> Markup {
+    choice(id, chosen, |role| words.role_name(role))
+}
+
+fn choice(id: &str, chosen: &str, said: impl Fn(Role) -> &'static str) -> Markup {
     html! {
         select id=(id) name="role" {
             @for role in ROLES {
                 @let name = role.to_string();
-                option value=(name) selected[name == chosen] { (words.role_name(role)) }
+                option value=(name) selected[name == chosen] { (said(role)) }
             }
         }
     }
 }
 
-fn link(name: &str, invitation: &Invitation, words: &Words) -> Markup {
+/// An invitation, to be handed on.
+pub(super) fn link(name: &str, invitation: &Invitation, words: &Words) -> Markup {
     html! {
         section.card role="status" {
             h2 { (words.fill(words.link_for, &[name])) }
@@ -176,7 +184,7 @@ fn item(user: &User, words: &Words, app: &App) -> Markup {
             div.actions {
                 form.inline method="post" action=(to("")) {
                     label for=(role_id) { (words.role) }
-                    (roles(&role_id, &user.role.to_string(), words))
+                    (choice(&role_id, &user.role.to_string(), |role| words.role_short(role)))
                     label.check {
                         input type="checkbox" name="disabled" value="yes" checked[user.status == UserStatus::Disabled];
                         " " (words.keep_out)
@@ -186,13 +194,10 @@ fn item(user: &User, words: &Words, app: &App) -> Markup {
                 form.inline method="post" action=(to("/invite")) {
                     button.quiet { (words.new_link) span.hidden { " " (user.name) } }
                 }
-                details.bin id={ "bin-" (user.id) } {
-                    summary { (words.delete) span.hidden { " " (user.name) } }
-                    form method="post" action=(to("/delete")) {
-                        p { (words.delete_user_why) }
-                        button.danger { (words.delete_now) }
-                    }
-                }
+                (Bin {
+                    id: &format!("bin-{}", user.id), verb: words.delete, what: user.name.as_str(),
+                    to: &to("/delete"), why: words.delete_user_why,
+                }.show(words))
             }
         }
     }

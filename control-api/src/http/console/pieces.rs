@@ -21,10 +21,52 @@ pub(super) fn mark() -> Markup {
 
 /// A text to copy, in monospace, with a button for it.
 pub(super) fn copy(words: &Words, id: &str, text: &str) -> Markup {
+    // Browsers take a line end of two characters for one of one, except where a script puts it in.
+    let text = text.replace("\r\n", "\n");
     html! {
         div.copy {
-            pre tabindex="0" id=(id) { (text) }
+            @if text.contains('\n') { pre tabindex="0" id=(id) { (text) } }
+            @else { pre.line tabindex="0" id=(id) {
+                @for (place, word) in text.split(' ').enumerate() { @if place > 0 { " " } span { (word) } }
+            } }
             button type="button" data-copy=(id) hidden { (words.copy) }
+        }
+    }
+}
+
+/// Something that can be deleted, or ended.
+pub(super) struct Bin<'a> {
+    /// The id of what opens.
+    pub(super) id: &'a str,
+    /// What is done, in a word.
+    pub(super) verb: &'a str,
+    /// To what, for those who do not see where the button stands.
+    pub(super) what: &'a str,
+    /// Where the form goes.
+    pub(super) to: &'a str,
+    /// What it means, and that it cannot be undone.
+    pub(super) why: &'a str,
+}
+
+impl Bin<'_> {
+    /// The bin. Opened, it says what it means, and its button closes it again.
+    pub(super) fn show(&self, words: &Words) -> Markup {
+        html! {
+            details.bin id=(self.id) {
+                summary {
+                    span.asked {
+                        svg viewBox="0 0 16 16" aria-hidden="true" {
+                            path d="M6 1h4l.5 1.5H14V4H2V2.5h3.5zM3 5h10l-.8 10H3.8zm3 2v6h1V7zm3 0v6h1V7z" {}
+                        }
+                        (self.verb) span.hidden { " " (self.what) }
+                    }
+                    span.kept { (words.keep) span.hidden { " " (self.what) } }
+                }
+                form method="post" action=(self.to) {
+                    p { (self.why) }
+                    button.danger { (words.delete_now) }
+                }
+            }
         }
     }
 }

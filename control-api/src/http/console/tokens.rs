@@ -10,6 +10,7 @@ use super::form::{Form, written};
 use super::grant::networks as list_of;
 use super::page::{Page, Section};
 use super::people::{role, roles};
+use super::pieces::Bin;
 use super::words::Words;
 use super::{moments, pieces};
 use crate::http::auth::Owner;
@@ -86,30 +87,32 @@ async fn whole(
                 p.hint { (words.token_once) }
             }
         }
-        @if tokens.is_empty() { p.card.empty { (words.no_tokens) } }
-        ul.accesses { @for token in &tokens { (item(token, words)) } }
-        section.card.narrow {
-            h2 { (words.add_token) }
-            form method="post" action="/console/tokens" {
-                @if let Some(wrong) = wrong { p.wrong id="wrong" role="alert" { (wrong) } }
-                label for="name" { (words.token_name) }
-                input id="name" name="name" value=(form.name) required maxlength="63" autocomplete="off"
-                    autocapitalize="none" spellcheck="false" aria-describedby=[wrong.map(|_| "wrong")];
-                label for="role" { (words.role) }
-                (roles("role", &form.role, words))
-                label for="ends" { (words.ends) }
-                select id="ends" name="ends" {
-                    @for choice in LASTS {
-                        option value=(choice) selected[form.ends == choice] {
-                            @match choice.strip_suffix('d') {
-                                Some(days) => { (days) " " (words.days) } None => { (words.never) }
+        div.beside {
+            @if tokens.is_empty() { p.card.empty { (words.no_tokens) } }
+            @else { ul.accesses { @for token in &tokens { (item(token, words)) } } }
+            section.card {
+                h2 { (words.add_token) }
+                form method="post" action="/console/tokens" {
+                    @if let Some(wrong) = wrong { p.wrong id="wrong" role="alert" { (wrong) } }
+                    label for="name" { (words.token_name) }
+                    input id="name" name="name" value=(form.name) required maxlength="63" autocomplete="off"
+                        autocapitalize="none" spellcheck="false" aria-describedby=[wrong.map(|_| "wrong")];
+                    label for="role" { (words.role) }
+                    (roles("role", &form.role, words))
+                    label for="ends" { (words.ends) }
+                    select id="ends" name="ends" {
+                        @for choice in LASTS {
+                            option value=(choice) selected[form.ends == choice] {
+                                @match choice.strip_suffix('d') {
+                                    Some(days) => { (days) " " (words.days) } None => { (words.never) }
+                                }
                             }
                         }
                     }
+                    label for="boxes" { (words.only_these_boxes) " " small { (words.optional) } }
+                    input id="boxes" name="boxes" value=(form.boxes) autocapitalize="none" spellcheck="false";
+                    button { (words.add_token) }
                 }
-                label for="boxes" { (words.only_these_boxes) " " small { (words.optional) } }
-                input id="boxes" name="boxes" value=(form.boxes) autocapitalize="none" spellcheck="false";
-                button { (words.add_token) }
             }
         }
     };
@@ -119,7 +122,7 @@ async fn whole(
 fn item(token: &Token, words: &Words) -> Markup {
     html! {
         li.card {
-            div.head { h2 { (token.name) } p.status { span.state.idle { (words.role_name(token.role)) } } }
+            div.head { h2 { (token.name) } p.status { span.state.idle { (words.role_short(token.role)) } } }
             dl.facts {
                 div { dt { (words.created) } dd { (moments::at(token.created_at)) } }
                 div { dt { (words.ends) } dd {
@@ -127,12 +130,11 @@ fn item(token: &Token, words: &Words) -> Markup {
                 } }
                 @if let Some(devices) = &token.devices { div { dt { (words.boxes) } dd { (devices.len()) } } }
             }
-            details.bin id={ "bin-" (token.id) } {
-                summary { (words.delete) span.hidden { " " (token.name) } }
-                form method="post" action={ "/console/tokens/" (token.id) "/delete" } {
-                    p { (words.delete_token_why) }
-                    button.danger { (words.delete_now) }
-                }
+            div.actions {
+                (Bin {
+                    id: &format!("bin-{}", token.id), verb: words.delete, what: &token.name,
+                    to: &format!("/console/tokens/{}/delete", token.id), why: words.delete_token_why,
+                }.show(words))
             }
         }
     }

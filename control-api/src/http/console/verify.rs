@@ -116,11 +116,11 @@ fn asking(
         }
     };
     let content = html! {
-        p.path {
-            a href="/console" { (words.boxes) } " / "
-            a href={ "/console/boxes/" (device.id) } { (device.name) } " / "
-        }
         section.narrow {
+            p.path {
+                a href="/console" { (words.boxes) } " / "
+                a href={ "/console/boxes/" (device.id) } { (device.name) } " / "
+            }
             h1 { (words.would_this_get_in) }
             p { (words.verify_what) }
             (verdict)

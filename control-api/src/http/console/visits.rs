@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::moments;
 use super::page::{Page, Section};
+use super::pieces::Bin;
 use super::words::Words;
 use crate::http::error::ApiError;
 use crate::http::extract::{Path, Query};
@@ -40,13 +41,10 @@ pub(super) fn present(visits: &[Visit], may_cut: bool, words: &Words, now: DateT
 fn cut(visit: &Visit, words: &Words) -> Markup {
     html! {
         @if let Some(access) = visit.access {
-            details.bin id={ "cut-" (visit.id) } {
-                summary { (words.cut) span.hidden { " " (visit.id) } }
-                form method="post" action={ "/console/accesses/" (access) "/delete" } {
-                    p { (words.cut_why) }
-                    button.danger { (words.delete_now) }
-                }
-            }
+            (Bin {
+                id: &format!("cut-{}", visit.id), verb: words.cut, what: visit.id.as_str(),
+                to: &format!("/console/accesses/{access}/delete"), why: words.cut_why,
+            }.show(words))
         }
     }
 }
@@ -95,8 +93,8 @@ fn row(visit: &Visit, words: &Words) -> Markup {
                 span { span.state.(class) { (outcome) }
                 " " small { (words.reason(&visit.code, &visit.reason)) } }
             }
-            td.number data-label=(words.bytes_up) { (counted(visit, visit.bytes_up)) }
-            td.number data-label=(words.bytes_down) { (counted(visit, visit.bytes_down)) }
+            td.number.none[visit.outcome != VisitOutcome::Ended] data-label=(words.bytes_up) { (counted(visit, visit.bytes_up)) }
+            td.number.none[visit.outcome != VisitOutcome::Ended] data-label=(words.bytes_down) { (counted(visit, visit.bytes_down)) }
         }
     }
 }

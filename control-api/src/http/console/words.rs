@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use postern_protocol::api::{Access, AccessStatus, Device, DeviceStatus, Problem, Role};
+use postern_protocol::connection::Form;
 use postern_protocol::ssh_key::Unusable;
 
 use super::language::Language;
@@ -79,7 +80,29 @@ impl Words {
         }
     }
 
-    /// What a role is called.
+    /// What a role is called, in a word.
+    pub(super) fn role_short(&self, role: Role) -> &'static str {
+        let name = self.role_name(role);
+        name.split(':').next().unwrap_or(name).trim()
+    }
+
+    /// What is worth knowing of a key although it is accepted; there is one such thing.
+    pub(super) fn key_warning(&self, warning: &'static str) -> &'static str {
+        match self.language {
+            Language::English => warning,
+            Language::French => french::KEY_WARNING,
+        }
+    }
+
+    /// What a form of the command takes for granted.
+    pub(super) fn note_of(&self, form: Form, note: &'static str) -> &'static str {
+        match self.language {
+            Language::English => note,
+            Language::French => french::note(form),
+        }
+    }
+
+    /// What a role is called, and what it may do.
     pub(super) fn role_name(&self, role: Role) -> &'static str {
         match role {
             Role::Viewer => self.viewer,

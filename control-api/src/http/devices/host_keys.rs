@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 #[utoipa::path(post, path = "/v1/devices/{device}/host-keys/confirm", tag = "devices",
     params(("device" = String, Path, description = "Its id or its name")), request_body = ConfirmHostKeys,
     responses((status = 200, description = "The box", body = Device)))]
-async fn confirm(
+pub(in crate::http) async fn confirm(
     Operator(caller): Operator,
     State(app): State<Shared>,
     Path(device): Path<String>,

@@ -16,16 +16,10 @@ async fn an_access_is_created_extended_edited_and_deleted_by_forms_alone() {
     let access = sent_to(&made).to_owned();
     let id = access.rsplit('/').next().unwrap().to_owned();
     let page = browser.get(&access).await;
-    for part in [
-        "for the vendor",
-        "192.0.2.1",
-        "me@laptop",
-        &format!("ssh -J {id}@"),
-        "PuTTY (Windows)",
-        "svg class=\"qr\"",
-    ] {
+    for part in ["for the vendor", "192.0.2.1", "me@laptop", "PuTTY (Windows)", "svg class=\"qr\""] {
         assert!(page.text.contains(part), "{part} in {}", page.text);
     }
+    assert!(said(&page).contains(&format!("ssh -J {id}@")), "{}", said(&page));
     let before = api.get(&format!("/v1/accesses/{id}")).await.json["expires_at"].to_string();
     let extended = browser.post(&format!("{access}/extend"), &[("by", "1d")]).await;
     assert_eq!(sent_to(&extended), format!("/console/boxes/{device}#access-{id}"));
@@ -111,7 +105,7 @@ async fn a_box_is_added_with_a_line_to_run_and_deleted_by_its_name() {
     let bad = browser.post("/console/boxes", &[("name", "Not A Name")]).await;
     assert!(bad.status == 422 && bad.text.contains("value=\"Not A Name\""), "{}", bad.text);
     let made = browser.post("/console/boxes", &[("name", "box42")]).await;
-    assert!(made.text.contains("postern-agent join postern-join-1-"), "{}", made.text);
+    assert!(said(&made).contains("postern-agent join postern-join-1-"), "{}", made.text);
     let device = api.get("/v1/devices").await.items("id").remove(0);
     let wrong = browser.post(&format!("/console/boxes/{device}/delete"), &[("name", "box43")]).await;
     assert_eq!(wrong.status, 422);
@@ -158,4 +152,57 @@ async fn users_and_tokens_are_made_and_removed_by_their_owner() {
     let user = api.get("/v1/users/ann@example.com").await.id();
     sent_to(&browser.post(&format!("/console/users/{user}/delete"), &[]).await);
     assert_eq!(api.get("/v1/users/ann@example.com").await.status, 404);
+}
+
+#[tokio::test]
+async fn accounts_and_relays_are_opened_and_closed_by_an_admin() {
+    let api = Api::start().await;
+    let browser = Browser::new(&api).await;
+    let opened = browser.post("/console/accounts", &[("name", "acme"), ("owner", "ann@acme.example")]).await;
+    assert!(opened.text.contains("/setup#psi_"), "{}", opened.text);
+    let taken = browser.post("/console/accounts", &[("name", "acme"), ("owner", "bob@acme.example")]).await;
+    assert!(taken.status == 409 && taken.text.contains("id=\"name-wrong\""), "{}", taken.text);
+    let id = api.get("/v1/accounts/acme").await.id();
+    sent_to(&browser.post(&format!("/console/accounts/{id}"), &[("name", "acme-2")]).await);
+    let wrong = browser.post(&format!("/console/accounts/{id}/close"), &[("name", "acme")]).await;
+    assert_eq!(wrong.status, 422, "the name confirms");
+    sent_to(&browser.post(&format!("/console/accounts/{id}/close"), &[("name", "acme-2")]).await);
+    assert_eq!(api.get("/v1/accounts/acme-2").await.status, 404);
+
+    let made = browser.post("/console/relays", &[("name", "relay-9")]).await;
+    assert!(made.text.contains("psr_") && made.text.contains("never started"), "{}", made.text);
+    let again = browser.get("/console/relays").await.text;
+    assert!(again.contains("relay-9") && !again.contains("psr_"), "a secret is shown once");
+    let id = api.get("/v1/relays/relay-9").await.id();
+    sent_to(&browser.post(&format!("/console/relays/{id}/delete"), &[]).await);
+    assert_eq!(api.get("/v1/relays/relay-9").await.status, 404);
+}
+
+#[tokio::test]
+async fn changed_host_keys_stand_beside_the_known_ones_until_the_ones_that_were_seen_are_confirmed() {
+    const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAtlBgQv0c+QYLnpnXvSTkzRYNIAmCmSFlLuH9I8mEDF";
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let browser = Browser::new(&api).await;
+    let device = online_box(&api, &relay, "box42").await;
+    let report = async |key: &str| {
+        let mut seen = seen(&device, 0);
+        seen["facts"] = facts();
+        seen["facts"]["ssh"]["host_keys"] = json!([key]);
+        relay.report_all(0, false, json!([seen])).await;
+    };
+    let usual = KEY.rsplit_once(' ').unwrap().0;
+    report(usual).await;
+    let path = format!("/console/boxes/{device}");
+    assert!(!browser.get(&path).await.text.contains("id=\"host-keys\""), "nothing has changed");
+    report(OTHER).await;
+    let shown = api.get(&format!("/v1/devices/{device}")).await.json;
+    let now = shown["host_keys"][0]["fingerprint"].as_str().unwrap();
+    let before = shown["former_host_keys"]["host_keys"][0]["fingerprint"].as_str().unwrap();
+    let page = browser.get(&path).await.text;
+    assert!(page.contains(now) && page.contains(before), "{page}");
+    let confirm = format!("{path}/host-keys");
+    assert_eq!(browser.post(&confirm, &[("seen", before)]).await.status, 409, "these were not shown");
+    assert_eq!(sent_to(&browser.post(&confirm, &[("seen", now)]).await), path);
+    assert!(!browser.get(&path).await.text.contains("id=\"host-keys\""), "they are its own");
 }

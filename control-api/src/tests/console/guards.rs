@@ -4,7 +4,7 @@ use super::*;
 use crate::tests::harness::OWNER;
 
 /// Every page, with ids that nobody has.
-const PAGES: [(&str, &str); 28] = [
+const PAGES: [(&str, &str); 36] = [
     ("GET", "/console"),
     ("GET", "/console/live"),
     ("POST", "/console/boxes"),
@@ -33,6 +33,14 @@ const PAGES: [(&str, &str); 28] = [
     ("GET", "/console/tokens"),
     ("POST", "/console/tokens"),
     ("POST", "/console/tokens/aaaaaaaaaa/delete"),
+    ("POST", "/console/boxes/aaaaaaaaaa/host-keys"),
+    ("GET", "/console/accounts"),
+    ("POST", "/console/accounts"),
+    ("POST", "/console/accounts/aaaaaaaaaa"),
+    ("POST", "/console/accounts/aaaaaaaaaa/close"),
+    ("GET", "/console/relays"),
+    ("POST", "/console/relays"),
+    ("POST", "/console/relays/aaaaaaaaaa/delete"),
 ];
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -102,7 +110,10 @@ async fn a_page_of_another_account_is_one_that_does_not_exist() {
     let began = api.raw("POST", "/setup", Some(fields), &[FORM]).await;
     assert_eq!(sent_to(&began), "/console");
     let eve = Browser { api: &api, cookie: began.cookie() };
-    for (method, path) in PAGES.into_iter().filter(|(_, path)| path.contains("aaaaaaaaaa")) {
+    let of_accounts = |path: &str| !path.contains("/accounts/") && !path.contains("/relays/");
+    for (method, path) in
+        PAGES.into_iter().filter(|(_, path)| path.contains("aaaaaaaaaa") && of_accounts(path))
+    {
         let foreign = path
             .replace("boxes/aaaaaaaaaa", &format!("boxes/{device}"))
             .replace("accesses/aaaaaaaaaa", &format!("accesses/{}", made.id()));
@@ -153,6 +164,25 @@ async fn a_viewer_sees_no_form_and_can_send_none() {
         403
     );
     assert_eq!(viewer.get("/console/users").await.status, 403);
+}
+
+#[tokio::test]
+async fn only_admins_of_the_installation_see_its_accounts_and_relays() {
+    let api = Api::start().await;
+    let owner = Browser::new(&api).await;
+    let opened = owner.post("/console/accounts", &[("name", "acme"), ("owner", "eve@example.com")]).await;
+    let token = opened.text.split("/setup#").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let fields = form(&[("token", &token), ("password", "a long enough password")]);
+    let began = api.raw("POST", "/setup", Some(fields), &[FORM]).await;
+    let eve = Browser { api: &api, cookie: began.cookie() };
+    for (method, path) in PAGES {
+        if path.contains("/accounts") || path.contains("/relays") {
+            let body = (method == "POST").then(|| form(&[("name", "x"), ("owner", "y")]));
+            assert_eq!(eve.ask(method, path, body, "en").await.status, 403, "{method} {path}");
+        }
+    }
+    let home = eve.get("/console").await.text;
+    assert!(!home.contains("/console/accounts") && !home.contains("/console/relays"), "{home}");
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ async fn no_text_of_anybodys_is_markup() {
         format!("/console/accesses/{access}"),
         "/console/users".to_owned(),
         "/console/tokens".to_owned(),
+        "/console/accounts".to_owned(),
+        "/console/relays".to_owned(),
     ];
     let mut shown = 0;
     for page in &pages {
@@ -61,6 +63,8 @@ async fn no_text_of_anybodys_is_markup() {
         (format!("/console/boxes/{device}/verify"), vec![("source", SCRIPT), ("port", SCRIPT)]),
         ("/console/users".to_owned(), vec![("name", SCRIPT), ("role", "viewer")]),
         ("/console/tokens".to_owned(), vec![("name", SCRIPT), ("role", "viewer")]),
+        ("/console/accounts".to_owned(), vec![("name", SCRIPT), ("owner", SCRIPT)]),
+        ("/console/relays".to_owned(), vec![("name", SCRIPT)]),
     ] {
         let answer = browser.post(&path, &fields).await;
         assert_eq!(answer.status, 422, "{path}");

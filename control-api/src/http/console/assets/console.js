@@ -75,6 +75,10 @@ function swap(html) {
     const twin = fresh.querySelector(`#${CSS.escape(open.id)}`);
     if (twin) twin.open = true;
   }
+  for (const chosen of old.querySelectorAll("input:checked[id]")) {
+    const twin = fresh.querySelector(`#${CSS.escape(chosen.id)}`);
+    if (twin) twin.checked = true;
+  }
   ready(fresh);
   tell(old);
   settle(old);

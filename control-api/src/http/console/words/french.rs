@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use postern_protocol::api::Problem;
+use postern_protocol::connection::Form;
 use postern_protocol::ssh_key::Unusable;
 
 /// What is wrong, and what to do. A problem without a translation stays as it is.
@@ -120,6 +121,29 @@ pub(super) fn unusable(problem: &Unusable) -> Cow<'static, str> {
     };
     text.into()
 }
+
+/// What a form of the command takes for granted.
+pub(super) fn note(form: Form) -> &'static str {
+    match form {
+        Form::SshConfig | Form::KnownHosts => "",
+        Form::OpenSsh | Form::Scp | Form::Sftp | Form::Rsync | Form::Ansible => {
+            "Demande une fois la clé d’hôte de chaque étape, sauf si les lignes de la forme known_hosts sont dans ~/.ssh/known_hosts."
+        }
+        Form::Putty | Form::PuttyUnix | Form::WinScp => {
+            "Prend la clé dans Pageant. Sans Pageant, indiquez le fichier .ppk aux deux étapes : PublicKeyFile dans les sessions, « Fichier de clé privée » dans WinSCP."
+        }
+        Form::Plink => {
+            "Prend la clé dans Pageant. Sans Pageant, indiquez le fichier .ppk aux deux étapes : -i FICHIER. Si la porte refuse, seul plink -v dit pourquoi."
+        }
+        Form::Dbclient => {
+            "Prend la clé dans ~/.ssh/id_dropbear, que dropbearconvert tire de celle d’OpenSSH. Si OpenSSH lit le même known_hosts, il y prendra la ligne du relais pour un serveur SSH sur le port 22, car les lignes de dbclient ne disent pas le port. Vers un port public, il passe par nc."
+        }
+        Form::VsCode => "Demande l’extension Remote - SSH, et le bloc de la forme ~/.ssh/config.",
+    }
+}
+
+/// What is worth knowing of a key although it is accepted.
+pub(super) const KEY_WARNING: &str = "PuTTY, avant la version 0.81, laissait deviner les clés privées P-521 par leurs signatures (CVE-2024-31497) : si cette clé y a servi, créez-en une autre.";
 
 /// Why somebody was refused, or why a visit ended.
 pub(super) fn reason<'a>(code: &str, reason: &'a str) -> Cow<'a, str> {

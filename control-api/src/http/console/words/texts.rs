@@ -38,6 +38,7 @@ texts! {
     save: "Save", "Enregistrer";
     delete: "Delete", "Supprimer";
     delete_now: "Delete now", "Supprimer maintenant";
+    keep: "Keep it", "Garder";
     more: "More", "Suite";
     all: "All", "Toutes";
     never: "never", "jamais";
@@ -200,13 +201,13 @@ texts! {
     expired: "expired", "expiré";
     revoked: "deleted", "supprimé";
     ended: "over", "terminé";
-    time_left: "Time left", "Temps restant";
+    left: "left", "restantes";
     reaches: "Reaches", "Joint";
     from: "From", "Depuis";
     created: "Created", "Créé le";
     last_use: "Last use", "Dernière utilisation";
     ago: "{} ago", "il y a {}";
-    all_forms: "All ways to connect, edit", "Toutes les façons de se connecter, modifier";
+    all_forms: "All forms, edit", "Toutes les formes, modifier";
     hour_more: "+ 1 hour", "+ 1 heure";
     day_more: "+ 1 day", "+ 1 jour";
     delete_why:
@@ -219,6 +220,7 @@ texts! {
     access_to: "Access to {}", "Accès à {}";
     how_to_connect: "How to connect", "Comment se connecter";
     qr_code: "QR code", "Code QR";
+    fingerprint: "Fingerprint", "Empreinte";
     fingerprints: "Fingerprints", "Empreintes";
     change: "Edit", "Modifier";
     not_used_yet: "Nobody has come by this access yet.", "Personne n’est encore venu par cet accès.";
@@ -294,6 +296,57 @@ texts! {
     token_once:
         "Copy it now: it is shown this once, and kept as a hash only.",
         "Copiez-le maintenant : il n’est affiché que cette fois, et seule son empreinte est gardée.";
+    host_keys_changed: "This box shows other host keys than before", "Cette box montre d’autres clés d’hôte qu’avant";
+    host_keys_why:
+        "If the system or its SSH server was set up anew, that is to be expected; otherwise somebody may be in its place. Compare them on the box itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). Until they are confirmed, commands expect the known ones, and ssh refuses to connect.",
+        "Si le système ou son serveur SSH vient d’être réinstallé, c’est normal ; sinon, quelqu’un a peut-être pris sa place. Comparez-les sur la box même (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). Tant qu’elles ne sont pas confirmées, les commandes attendent les clés connues, et ssh refuse de se connecter.";
+    host_keys_doubted:
+        "The box shows other host keys than those that were known, so ssh refuses to connect until somebody confirms them on the page of the box.",
+        "La box montre d’autres clés d’hôte que celles qui étaient connues : ssh refuse de se connecter tant que personne ne les a confirmées sur la page de la box.";
+    known_keys: "Known until now", "Connues jusqu’ici";
+    shown_keys: "Shown since", "Montrées depuis le";
+    confirm_keys: "They are the box’s own: confirm them", "Ce sont bien les siennes : confirmer";
+    accounts: "Accounts", "Comptes";
+    accounts_what:
+        "Each account has its own boxes, accesses, users and tokens, and nothing crosses them. You see them from outside: what an account has stays its own.",
+        "Chaque compte a ses box, ses accès, ses utilisateurs et ses jetons, et rien ne passe de l’un à l’autre. Vous les voyez de l’extérieur : ce qu’un compte contient reste à lui.";
+    account_name: "Name of the account", "Nom du compte";
+    account_owner: "Its first owner", "Son premier propriétaire";
+    add_account: "Open an account", "Ouvrir un compte";
+    own_account: "the installation’s own", "celui de l’installation";
+    close_account: "Close for good", "Fermer pour de bon";
+    close_account_why:
+        "Closing {} deletes its boxes, ends every visit at once, and signs its users out. It cannot be undone.",
+        "Fermer {} supprime ses box, met fin sur-le-champ à toutes les visites et déconnecte ses utilisateurs. C’est sans retour.";
+    close_account_not: "This is not the name of the account; it was not closed.", "Ce n’est pas le nom du compte ; il n’a pas été fermé.";
+    rename_or_close: "Rename, close", "Renommer, fermer";
+    relays: "Relays", "Relais";
+    relays_what:
+        "Boxes dial in to a relay, and visitors come in through it.",
+        "Les box appellent un relais, et les visiteurs passent par lui.";
+    no_relays:
+        "There is none yet. Register one, give its token to postern-relay, and start it.",
+        "Il n’y en a pas encore. Enregistrez-en un, donnez son jeton à postern-relay, et démarrez-le.";
+    relay_up: "connected", "connecté";
+    relay_down: "not connected", "non connecté";
+    relay_never: "never started", "jamais démarré";
+    rules_in_force: "Rules in force", "Règles en vigueur";
+    rules_behind: "{} of {}", "{} sur {}";
+    rules_all: "all", "toutes";
+    version: "Version", "Version";
+    links: "Links", "Liens";
+    certificate: "The page’s certificate (SHA-256)", "Le certificat de la page (SHA-256)";
+    link_form: "Link", "Lien";
+    public_ports: "Public ports", "Ports publics";
+    add_relay: "Register a relay", "Enregistrer un relais";
+    relay_name: "Name of the relay", "Nom du relais";
+    relay_token: "The token of {}", "Le jeton de {}";
+    relay_token_once:
+        "Put it into the file that relay.toml names as token_file; it is shown this once.",
+        "Mettez-le dans le fichier que relay.toml nomme token_file ; il n’est affiché que cette fois.";
+    delete_relay_why:
+        "Its token stops working at once, and its boxes go to another relay if there is one.",
+        "Son jeton cesse de fonctionner sur-le-champ, et ses box passent à un autre relais s’il y en a un.";
     only_these_boxes: "Only for these boxes", "Seulement pour ces box";
     delete_token_why:
         "Whatever uses this token stops working at once.",
