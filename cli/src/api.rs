@@ -115,10 +115,12 @@ impl Api {
 
     /// Deletes something.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), Failure> {
-        let reply: Reply<Option<serde::de::IgnoredAny>> =
-            self.answer(self.request(Method::DELETE, path, &Query::new())).await?;
-        drop(reply);
-        Ok(())
+        self.remove::<Option<serde::de::IgnoredAny>>(path).await.map(drop)
+    }
+
+    /// Deletes something, and listens to what is said of it.
+    pub(crate) async fn remove<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Reply<T>, Failure> {
+        self.answer(self.request(Method::DELETE, path, &Query::new())).await
     }
 
     /// Lists up to so many, page by page.

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::access::AccessCommand;
 use crate::account::{AccountCommand, Whoami};
 use crate::api::Api;
+use crate::audit::AuditCommand;
 use crate::completions::Completions;
 use crate::device::DeviceCommand;
 use crate::failure::{Answer, EXIT_CODES, Failure, Outcome};
@@ -60,8 +61,11 @@ enum Command {
     SshConfig(SshConfig),
     /// Ask in advance: would the relay let them in? Exit status 0 for yes, 1 for no
     Verify(VerifyCommand),
-    /// Who came, allowed or refused
+    /// Who came, allowed or refused; and cutting one off
     Visits(VisitsCommand),
+    /// Who changed what, from where: list
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// The relays, and whether they enforce the newest rules
     Relays(RelaysCommand),
     /// Users of the account: add, list, show, edit, invite, sign-out, rm
@@ -108,6 +112,7 @@ impl Cli {
             Command::SshConfig(command) => command.run(&target).await,
             Command::Verify(verify) => verify.run(&session()?).await,
             Command::Visits(visits) => visits.run(&session()?).await,
+            Command::Audit(command) => command.run(&session()?).await,
             Command::Relays(relays) => relays.run(&session()?).await,
             Command::User(command) => command.run(&session()?).await,
             Command::Token(command) => command.run(&session()?).await,
@@ -166,6 +171,11 @@ mod tests {
             "postern up --listen 0.0.0.0:8080",
             "postern up --gate 2222",
             "postern visits --limit 0",
+            "postern visits cut",
+            "postern visits cut short",
+            "postern visits --limit 5 cut k7f2q5xwab",
+            "postern audit",
+            "postern audit list --action eaten",
             "postern --token pst_x device list",
             "postern user add a --role king",
             "postern user edit ann",
@@ -188,6 +198,8 @@ mod tests {
             "postern access rm k7f2q5xwab k7f2q5xwac",
             "postern verify box42 --from 198.51.100.7 --key - --at 2026-11-21T18:00:00+01:00",
             "postern visits --since 2h --outcome refused",
+            "postern visits cut k7f2q5xwab k7f2q5xwac",
+            "postern audit list --action access_created --since 2h --json",
             "postern exit-codes",
             "postern user add ann@example.com --role operator",
             "postern user edit ann --role owner --admin true",

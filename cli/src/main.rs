@@ -10,6 +10,7 @@ use clap::Parser;
 mod access;
 mod account;
 mod args;
+mod audit;
 mod completions;
 mod device;
 mod relays;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use postern_api::Span;
 
 /// Units by size, with their seconds.
@@ -24,6 +24,11 @@ impl Moment {
             Self::At(at) => at,
             Self::Ago(span) => now - span.delta(),
         }
+    }
+
+    /// As the API reads it.
+    pub(crate) fn text(self, now: DateTime<Utc>) -> String {
+        self.at(now).to_rfc3339_opts(SecondsFormat::AutoSi, true)
     }
 }
 

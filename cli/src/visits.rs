@@ -1,22 +1,43 @@
-//! `postern visits`: who came, allowed or refused.
+//! `postern visits`: who came, allowed or refused; and cutting one off.
 
 use std::net::IpAddr;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use clap::Args;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
 use postern_protocol::api::{Visit, VisitOutcome};
-use postern_protocol::id::{AccessId, DeviceName};
+use postern_protocol::id::{AccessId, DeviceName, VisitId};
 
-use crate::api::Query;
+use crate::api::{Query, Reply};
 use crate::args::Session;
 use crate::device::known;
 use crate::failure::{Answer, Outcome};
 use crate::moments::{Moment, bytes, length};
-use crate::output::{note, table};
+use crate::output::{note, print, table};
 
 /// `postern visits`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct VisitsCommand {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// What else can be done with visits.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// End visits that go on; their accesses stay
+    Cut {
+        /// Their ids, as `postern visits --outcome open` shows them
+        #[arg(required = true, value_name = "ID")]
+        visits: Vec<VisitId>,
+    },
+}
+
+/// Which visits to list.
+#[derive(Debug, Args)]
+struct Filter {
     /// Only those to this box, by name or id
     #[arg(long, value_name = "BOX")]
     device: Option<DeviceName>,
@@ -41,8 +62,32 @@ pub(crate) struct VisitsCommand {
 }
 
 impl VisitsCommand {
-    /// Lists them.
+    /// Lists them, or ends some.
     pub(crate) async fn run(self, session: &Session) -> Outcome {
+        match self.verb {
+            Some(Verb::Cut { visits }) => cut(session, &visits).await,
+            None => self.filter.list(session).await,
+        }
+    }
+}
+
+/// Ends visits, one after the other.
+async fn cut(session: &Session, visits: &[VisitId]) -> Outcome {
+    for visit in visits {
+        let reply: Reply<Option<Visit>> = session.api.remove(&["visits", visit.as_str()]).await?;
+        match (&reply.value, session.output.json) {
+            (Some(_), true) => print(&reply.text)?,
+            (None, true) => {}
+            (Some(_), false) => note(&format!("{visit} ends as soon as its relay hears of it")),
+            (None, false) => note(&format!("{visit} is over")),
+        }
+    }
+    Ok(Answer::Yes)
+}
+
+impl Filter {
+    /// Lists them.
+    async fn list(self, session: &Session) -> Outcome {
         let listed = session.api.list::<Visit>(&["visits"], &self.query(Utc::now()), self.limit.into()).await;
         let visits = match &self.device {
             Some(device) => known(&session.api, device, listed).await?,
@@ -56,9 +101,7 @@ impl VisitsCommand {
     }
 
     fn query(&self, now: DateTime<Utc>) -> Query {
-        let moment = |moment: Option<Moment>| {
-            moment.map(|moment| moment.at(now).to_rfc3339_opts(SecondsFormat::AutoSi, true))
-        };
+        let moment = |moment: Option<Moment>| moment.map(|moment| moment.text(now));
         let fields = [
             ("device", self.device.as_ref().map(DeviceName::to_string)),
             ("access", self.access.map(|access| access.to_string())),
@@ -73,10 +116,10 @@ impl VisitsCommand {
 
 fn list(visits: &[Visit], now: DateTime<Utc>) -> String {
     let rows: Vec<_> = visits.iter().map(|visit| row(visit, now)).collect();
-    table(["CAME", "BOX", "PORT", "FROM", "ACCESS", "OUTCOME", "LASTED", "UP", "DOWN", "WHY"], &rows)
+    table(["ID", "CAME", "BOX", "PORT", "FROM", "ACCESS", "OUTCOME", "LASTED", "UP", "DOWN", "WHY"], &rows)
 }
 
-fn row(visit: &Visit, now: DateTime<Utc>) -> [String; 10] {
+fn row(visit: &Visit, now: DateTime<Utc>) -> [String; 11] {
     let (outcome, was_in) = match visit.outcome {
         VisitOutcome::Open => ("open", true),
         VisitOutcome::Ended => ("ended", true),
@@ -84,6 +127,7 @@ fn row(visit: &Visit, now: DateTime<Utc>) -> [String; 10] {
     };
     let inside = |text: String| if was_in { text } else { String::new() };
     [
+        visit.id.to_string(),
         visit.started_at.format("%Y-%m-%d %H:%M:%S").to_string(),
         device(visit),
         visit.port.map_or_else(String::new, |port| port.to_string()),
@@ -113,7 +157,7 @@ mod tests {
             "source_port":5,"started_at":"2026-11-21T18:00:00Z","outcome":"refused","code":"address_not_allowed",
             "reason":"address not allowed: 198.51.100.7","bytes_up":0,"bytes_down":0}"#;
         let visit: Visit = serde_json::from_str(text).unwrap();
-        let [came, .., outcome, lasted, _, down, why] = row(&visit, visit.started_at);
+        let [_, came, .., outcome, lasted, _, down, why] = row(&visit, visit.started_at);
         assert_eq!((&*came, &*outcome, &*lasted, &*down), ("2026-11-21 18:00:00", "refused", "", ""));
         assert!(why.starts_with("address not allowed"));
     }
@@ -124,7 +168,7 @@ mod tests {
         #[derive(Parser)]
         struct Only {
             #[command(flatten)]
-            visits: VisitsCommand,
+            visits: Filter,
         }
         let line = "x --device box42 --outcome refused --from 2001:db8::1 --since 2h";
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();

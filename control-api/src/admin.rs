@@ -6,6 +6,8 @@ use postern_protocol::api::{NewRelay, Role, Token};
 use postern_protocol::id::{RelayId, TokenId};
 use postern_protocol::secret::Secret;
 
+use crate::author::Author;
+use crate::chain::{Broken, Head};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::{entropy, secret};
@@ -47,7 +49,8 @@ pub async fn create_token(config: &Config, terms: &TokenTerms) -> anyhow::Result
     );
     let clock = Clock::default();
     let store = Installation::open(config, &clock).await?.store;
-    let (account, now) = (store.own_account(), clock.now());
+    let now = clock.now();
+    let account = store.own_account(Author::machine(now));
     let mut devices = Vec::new();
     for device in &terms.devices {
         let found = account.device(device, now).await?;
@@ -70,8 +73,9 @@ pub async fn create_token(config: &Config, terms: &TokenTerms) -> anyhow::Result
 
 /// The API tokens of the installation's own account, the newest first.
 pub async fn tokens(config: &Config) -> anyhow::Result<Vec<Token>> {
-    let store = Installation::open(config, &Clock::default()).await?.store;
-    let tokens = store.own_account().tokens().await?;
+    let clock = Clock::default();
+    let store = Installation::open(config, &clock).await?.store;
+    let tokens = store.own_account(Author::machine(clock.now())).tokens().await?;
     store.close().await;
     Ok(tokens.into_iter().map(Token::from).collect())
 }
@@ -88,10 +92,22 @@ pub async fn invite_an_owner(config: &Config) -> anyhow::Result<Secret> {
 
 /// Removes an API token, and says whether there was one.
 pub async fn remove_token(config: &Config, id: TokenId) -> anyhow::Result<bool> {
-    let store = Installation::open(config, &Clock::default()).await?.store;
-    let removed = store.own_account().remove_token(id).await?;
+    let clock = Clock::default();
+    let store = Installation::open(config, &clock).await?.store;
+    let removed = store.own_account(Author::machine(clock.now())).remove_token(id).await?;
     store.close().await;
     Ok(removed)
+}
+
+/// Checks the audit's chain; how many records there are, and where it ends.
+pub async fn verify_audit(
+    config: &Config,
+    expected: Option<Head>,
+) -> anyhow::Result<Result<(u64, Head), Broken>> {
+    let store = Installation::open(config, &Clock::default()).await?.store;
+    let verified = store.verify_audit(expected).await?;
+    store.close().await;
+    Ok(verified)
 }
 
 /// Registers a relay; the token is shown this once.
@@ -100,7 +116,7 @@ pub async fn add_relay(config: &Config, called: &str) -> anyhow::Result<NewRelay
     let clock = Clock::default();
     let store = Installation::open(config, &clock).await?.store;
     let (relay, token) = (RelayId::from_entropy(entropy()), secret(RELAY_TOKEN));
-    match store.add_relay(relay, called, &token, clock.now()).await {
+    match store.add_relay(relay, called, &token, &Author::machine(clock.now())).await {
         Ok(()) => {}
         Err(AddRelayError::NameTaken) => {
             bail!(
@@ -118,7 +134,7 @@ pub async fn ensure_relay(config: &Config, called: &str) -> anyhow::Result<NewRe
     let clock = Clock::default();
     let store = Installation::open(config, &clock).await?.store;
     let token = secret(RELAY_TOKEN);
-    let rotated = store.rotate_relay_token(called, &token, clock.now()).await?;
+    let rotated = store.rotate_relay_token(called, &token, &Author::machine(clock.now())).await?;
     store.close().await;
     match rotated {
         Some(relay) => Ok(NewRelay { relay, token }),

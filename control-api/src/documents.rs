@@ -72,6 +72,7 @@ mod tests {
             revision: 1,
             asked_by: None,
             approved_at: None,
+            created_by: None,
         }
     }
 

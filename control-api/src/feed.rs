@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use postern_protocol::api::FeedLine;
-use postern_protocol::id::{DeviceId, RelayId};
+use postern_protocol::id::{DeviceId, RelayId, VisitId};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{Instrument, debug, info, info_span, warn};
@@ -38,6 +38,8 @@ pub(crate) struct Feed {
     /// Which feed of the relay this is, so that a newer one takes its place.
     name: String,
     rules: watch::Receiver<u64>,
+    /// Rings when a visit is to end; none for a relay that does not understand it.
+    cuts: Option<watch::Receiver<u64>>,
     heartbeat: Interval,
     /// The revision up to which the relay has been told everything.
     told: Option<u64>,
@@ -51,12 +53,18 @@ enum Outgoing {
     Snapshot,
     Box(Box<BoxRules>),
     Commit(u64),
+    Cut(VisitId),
     Heartbeat,
 }
 
 impl Feed {
     /// Begins a feed, in place of any older one of the same relay.
-    pub(crate) async fn open(app: Arc<App>, relay: RelayId, relay_name: &str) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        app: Arc<App>,
+        relay: RelayId,
+        relay_name: &str,
+        understands_cuts: bool,
+    ) -> Result<Self, StoreError> {
         let name = data_encoding::HEXLOWER.encode(&entropy::<8>());
         app.store.feed_opened(relay, &name, app.clock.now()).await?;
         let span = info_span!("feed", relay = relay_name);
@@ -66,6 +74,7 @@ impl Feed {
         heartbeat.reset();
         Ok(Self {
             rules: app.store.rules_bell(),
+            cuts: understands_cuts.then(|| app.store.cuts_bell()),
             leases: Leases::new(app.config.lease),
             told: None,
             outbox: VecDeque::new(),
@@ -99,6 +108,7 @@ impl Feed {
     async fn await_news(&mut self) -> Result<bool, StoreError> {
         if self.told.is_none() {
             self.collect_changes().await?;
+            self.collect_cuts().await?;
             return Ok(true);
         }
         tokio::select! {
@@ -109,11 +119,14 @@ impl Feed {
                 }
                 self.collect_changes().await?;
             }
+            () = rings(&mut self.cuts) => self.collect_cuts().await?,
             _ = self.heartbeat.tick() => {
                 if !self.is_current().await? {
                     return Ok(false);
                 }
                 self.collect_renewals().await?;
+                // Somebody may have asked another process, and what was said may have been lost.
+                self.collect_cuts().await?;
                 self.outbox.push_back(Outgoing::Heartbeat);
             }
         }
@@ -160,6 +173,15 @@ impl Feed {
         Ok(())
     }
 
+    /// Visits that are to end, until the relay has told their end.
+    async fn collect_cuts(&mut self) -> Result<(), StoreError> {
+        if self.cuts.is_some() {
+            let cuts = self.app.store.pending_cuts(self.relay).await?;
+            self.outbox.extend(cuts.into_iter().map(Outgoing::Cut));
+        }
+        Ok(())
+    }
+
     /// Signs and writes down as much of the outbox as goes in one piece.
     fn piece(&mut self) -> Bytes {
         let now = self.app.clock.now();
@@ -178,6 +200,7 @@ impl Feed {
         match outgoing {
             Outgoing::Snapshot => FeedLine::Snapshot,
             Outgoing::Heartbeat => FeedLine::Heartbeat,
+            Outgoing::Cut(visit) => FeedLine::Cut { visit },
             Outgoing::Box(rules) if rules.deleted => self.gone(rules.device),
             Outgoing::Box(rules) => {
                 self.leases.signed(rules.device, now);
@@ -198,6 +221,16 @@ impl Feed {
     fn gone(&mut self, device: DeviceId) -> FeedLine {
         self.leases.forget(device);
         FeedLine::Gone { device }
+    }
+}
+
+async fn rings(bell: &mut Option<watch::Receiver<u64>>) {
+    let rang = match bell {
+        Some(bell) => bell.changed().await.is_ok(),
+        None => false,
+    };
+    if !rang {
+        std::future::pending::<()>().await;
     }
 }
 

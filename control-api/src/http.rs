@@ -26,6 +26,7 @@ use crate::store::Store;
 mod accesses;
 mod accounts;
 mod address;
+mod audit;
 mod auth;
 mod console;
 mod devices;
@@ -94,6 +95,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(verify::routes())
         .merge(visits::routes())
         .merge(events::routes())
+        .merge(audit::routes())
         .merge(relays::routes())
         .merge(session::routes())
         .merge(openid::routes())

@@ -19,7 +19,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub mod admin;
+mod author;
 mod ca;
+mod chain;
 mod clock;
 mod config;
 mod documents;
@@ -42,9 +44,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use chain::{Broken, Head, InvalidHead};
 pub use config::{Config, ForwardedHeader, InvalidConfig, OpenId, PublicUrl, Tls};
 pub use span::{InvalidSpan, Span};
 
+use author::Author;
 use clock::Clock;
 use http::{App, Doorkeeper, Shared};
 use metrics::Metrics;
@@ -102,7 +106,8 @@ async fn bind_at(config: Config, clock: Clock) -> anyhow::Result<Bound> {
         tasks: TaskTracker::new(),
     };
     app.store.revision().await?;
-    let setup_link = match app.store.own_account().has_owner().await? {
+    let own_account = app.store.own_account(Author::machine(app.clock.now()));
+    let setup_link = match own_account.has_owner().await? {
         true => None,
         false => {
             let token = setup::invite_an_owner(&app.store, &app.clock).await?;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
 use postern_api::admin::TokenTerms;
-use postern_api::{Config, Span, admin, bind};
+use postern_api::{Broken, Config, Head, Span, admin, bind};
 use postern_protocol::api::{Role, Token};
 use postern_protocol::id::TokenId;
 use postern_protocol::secret::Secret;
@@ -40,6 +40,9 @@ enum Command {
     /// Make, list and remove API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Check that nothing was altered in the audit, or taken out of it.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Register relays.
     #[command(subcommand)]
     Relay(RelayCommand),
@@ -75,6 +78,22 @@ enum TokenCommand {
 }
 
 #[derive(Subcommand)]
+enum AuditCommand {
+    /// Walk the whole chain and say how many records are intact, or what is wrong.
+    ///
+    /// Prints the head of the chain. Keep it elsewhere: whoever can write to the database can compute
+    /// the chain anew, but cannot make it pass through a head that they do not know of.
+    ///
+    /// Exit status: 0 intact; 1 it could not be checked; 3 a record was altered or is missing; 4 the chain
+    /// does not pass through the head that is expected.
+    Verify {
+        /// A head that an earlier run printed: the chain must pass through it.
+        #[arg(long, value_name = "HEAD")]
+        expect_head: Option<Head>,
+    },
+}
+
+#[derive(Subcommand)]
 enum RelayCommand {
     /// Register a relay and print its token. It is shown this once.
     Add {
@@ -93,7 +112,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("postern-api: {error:#}");
             ExitCode::FAILURE
@@ -102,12 +121,15 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = settings(cli.config.as_deref())?;
-    match cli.command {
+    let done = match cli.command {
         Command::Serve => serve(config).await,
         Command::Setup => hand_over(&admin::invite_an_owner(&config).await?, None),
         Command::Token(command) => token(&config, command).await,
+        Command::Audit(AuditCommand::Verify { expect_head }) => {
+            return verify_audit(&config, expect_head).await;
+        }
         Command::Relay(RelayCommand::Add { name, token_file, rotate }) => {
             let relay = match rotate {
                 true => admin::ensure_relay(&config, &name).await?,
@@ -115,7 +137,34 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             };
             hand_over(&relay.token, token_file.as_deref())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The exit status of a chain with a record that was altered or is missing.
+const BROKEN: u8 = 3;
+
+/// The exit status of a chain that does not pass through the head that is expected.
+const OTHER_HEAD: u8 = 4;
+
+async fn verify_audit(config: &Config, expected: Option<Head>) -> anyhow::Result<ExitCode> {
+    let problem = match admin::verify_audit(config, expected).await? {
+        Ok((records, head)) => {
+            println!("{records} records are intact\nhead {head}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(problem) => problem,
+    };
+    eprintln!("postern-api: the audit is broken: {problem}");
+    let by_head = |seq: u64| expected.is_some_and(|expected| expected.seq() == seq);
+    let code = match problem {
+        Broken::OtherHead { .. } | Broken::HeadPruned { .. } => OTHER_HEAD,
+        Broken::End { expected: due, .. } if by_head(due.seq()) => OTHER_HEAD,
+        Broken::Beginning { .. } | Broken::Missing { .. } | Broken::Altered { .. } | Broken::End { .. } => {
+            BROKEN
+        }
+    };
+    Ok(code.into())
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::access::{Networks, PublicPort};
-use postern_protocol::api::{Gate, HostKey, PortRange, Role, Via};
+use postern_protocol::api::{Actor, Gate, HostKey, PortRange, Role, Via};
 use postern_protocol::id::{
     AccessId, AccountId, DeviceId, DeviceName, Login, RelayId, TokenId, UserId, UserName,
 };
@@ -109,6 +109,8 @@ pub(crate) struct AccessRecord {
     pub(crate) asked_by: Option<String>,
     /// When an owner approved what was asked for.
     pub(crate) approved_at: Option<DateTime<Utc>>,
+    /// Who made it, if that was written down.
+    pub(crate) created_by: Option<Actor>,
 }
 
 impl AccessRecord {

@@ -9,6 +9,7 @@ use postern_protocol::grant::GrantSigner;
 use postern_protocol::secret::Secret;
 use zeroize::Zeroizing;
 
+use crate::author::Author;
 use crate::ca::{Authority, sha256};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -32,7 +33,10 @@ const DATABASE: &str = "postern.db";
 pub(crate) async fn invite_an_owner(store: &Store, clock: &Clock) -> Result<Secret, StoreError> {
     let token = secret(INVITATION);
     let expires_at = clock.now() + INVITATION_LASTS;
-    store.own_account().invite_an_owner(&InvitationRecord { hash: token.hash(), expires_at }).await?;
+    store
+        .own_account(Author::machine(clock.now()))
+        .invite_an_owner(&InvitationRecord { hash: token.hash(), expires_at })
+        .await?;
     Ok(token)
 }
 

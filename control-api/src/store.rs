@@ -14,12 +14,15 @@ use postern_protocol::id::{AccountId, DeviceId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::watch;
 
+use crate::author::Author;
 use crate::entropy::entropy;
 
 mod accesses;
 mod accounts;
 mod activity;
+mod audit;
 mod census;
+mod cuts;
 mod devices;
 mod events;
 mod feed;
@@ -42,6 +45,7 @@ pub(crate) use accesses::{
 };
 pub(crate) use accounts::{AddAccountError, CloseError};
 pub(crate) use activity::{DAYS, DeviceActivity};
+pub(crate) use audit::AuditFilter;
 pub(crate) use census::Census;
 pub(crate) use devices::{CreateDeviceError, RenameError};
 pub(crate) use host_keys::ConfirmError;
@@ -85,6 +89,8 @@ pub(crate) struct Account {
     id: AccountId,
     /// The boxes that can be seen through it; none means all of the account's.
     boxes: Option<Arc<[DeviceId]>>,
+    /// Whoever reaches them through it.
+    by: Author,
 }
 
 /// What rings when something has been committed.
@@ -95,6 +101,8 @@ struct Bells {
     presence: watch::Sender<u64>,
     /// Counts reports of visits.
     visits: watch::Sender<u64>,
+    /// Counts visits that somebody wants to end.
+    cuts: watch::Sender<u64>,
 }
 
 /// Trouble with the database itself.
@@ -149,6 +157,7 @@ impl Store {
             rules: watch::Sender::new(0),
             presence: watch::Sender::new(0),
             visits: watch::Sender::new(0),
+            cuts: watch::Sender::new(0),
         };
         let own_account = own_account(&writer, now).await?;
         let store = Self { writer, reader, bells: Arc::new(bells), own_account };
@@ -168,14 +177,14 @@ impl Store {
         }
     }
 
-    /// The rows of an account.
-    pub(crate) fn account(&self, id: AccountId) -> Account {
-        Account { store: self.clone(), id, boxes: None }
+    /// The rows of an account, for whoever asks.
+    pub(crate) fn account(&self, id: AccountId, by: Author) -> Account {
+        Account { store: self.clone(), id, boxes: None, by }
     }
 
     /// The account that every installation has.
-    pub(crate) fn own_account(&self) -> Account {
-        self.account(self.own_account)
+    pub(crate) fn own_account(&self, by: Author) -> Account {
+        self.account(self.own_account, by)
     }
 
     /// The newest revision, as a bell that rings with every change of a rule.
@@ -191,6 +200,11 @@ impl Store {
     /// A bell that rings with every report of visits.
     pub(crate) fn visits_bell(&self) -> watch::Receiver<u64> {
         self.bells.visits.subscribe()
+    }
+
+    /// A bell that rings whenever somebody wants a visit to end.
+    pub(crate) fn cuts_bell(&self) -> watch::Receiver<u64> {
+        self.bells.cuts.subscribe()
     }
 
     /// The newest revision of the rules; rings the bell if another program made it.
@@ -218,6 +232,11 @@ impl Account {
     /// The account's id.
     pub(crate) fn id(&self) -> AccountId {
         self.id
+    }
+
+    /// Whoever asks.
+    pub(crate) fn author(&self) -> &Author {
+        &self.by
     }
 
     /// The boxes that can be seen through this, if not all of the account's.

@@ -2,9 +2,11 @@
 
 mod accesses;
 mod accounts;
+mod audit;
 mod auth;
 mod consent;
 mod console;
+mod cuts;
 mod devices;
 mod durability;
 mod feed;

@@ -5,6 +5,7 @@
 
 mod access;
 mod account;
+mod audit;
 mod device;
 mod event;
 mod page;
@@ -21,6 +22,7 @@ pub use access::{
     Access, AccessStatus, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo, Progress, Via,
 };
 pub use account::{Account, CreateAccount, RenameAccount};
+pub use audit::{Actor, ActorKind, AuditAction, AuditRecord};
 pub use device::{
     ConfirmHostKeys, CreateDevice, Device, DeviceStatus, FormerHostKeys, HostKey, Join, RenameDevice,
 };
@@ -28,8 +30,9 @@ pub use event::Event;
 pub use page::Page;
 pub use problem::Problem;
 pub use relay::{
-    CertificateAnswer, CertificateRequest, CreateRelay, FeedLine, Gate, InvalidPortRange, JoinBox, NewRelay,
-    PortRange, Presence, PresenceReport, Relay, RelayHello, RelayWelcome, RenewBox, VisitEvent, VisitEvents,
+    CertificateAnswer, CertificateRequest, CreateRelay, FEED_CUTS, FEED_UNDERSTANDS, FeedLine, Gate,
+    InvalidPortRange, JoinBox, NewRelay, PortRange, Presence, PresenceReport, Relay, RelayHello,
+    RelayWelcome, RenewBox, VisitEvent, VisitEvents,
 };
 pub use role::{Role, UnknownRole};
 pub use session::{ChangePassword, Invited, ReadInvitation, Session, SetUp, SignIn};

@@ -72,6 +72,7 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         Refusal::Stalled,
         Refusal::EndedByBox,
         Refusal::Idle,
+        Refusal::Cut,
     ];
     let refusals: Vec<Refusal> = denials.map(Refusal::Denied).into_iter().chain(others).collect();
     refusals.iter().for_each(is_listed);
@@ -101,6 +102,7 @@ fn is_listed(refusal: &Refusal) {
         | Refusal::RelayRestarted
         | Refusal::Stalled
         | Refusal::EndedByBox
-        | Refusal::Idle => {}
+        | Refusal::Idle
+        | Refusal::Cut => {}
     }
 }

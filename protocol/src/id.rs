@@ -128,6 +128,11 @@ id! {
 }
 
 id! {
+    /// A record of the audit.
+    AuditId, "an audit record's id"
+}
+
+id! {
     /// A user: somebody of an account, who signs in.
     UserId, "a user's id"
 }

@@ -55,6 +55,9 @@ pub enum Refusal {
     /// Nothing moved for longer than the relay's settings allow at this door.
     #[error("nothing was said for too long")]
     Idle,
+    /// Somebody who looks after the box ended this one visit.
+    #[error("the visit was cut off by an operator")]
+    Cut,
 }
 
 impl Refusal {
@@ -75,6 +78,7 @@ impl Refusal {
             Self::Stalled => "stalled",
             Self::EndedByBox => "ended_by_box",
             Self::Idle => "idle",
+            Self::Cut => "cut",
         }
     }
 }

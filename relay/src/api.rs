@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use data_encoding::BASE64;
 use postern_protocol::api::{
-    CertificateAnswer, CertificateRequest, JoinBox, PresenceReport, Problem, RelayHello, RelayWelcome,
-    RenewBox, VisitEvents,
+    CertificateAnswer, CertificateRequest, FEED_CUTS, FEED_UNDERSTANDS, JoinBox, PresenceReport, Problem,
+    RelayHello, RelayWelcome, RenewBox, VisitEvents,
 };
 use postern_protocol::id::DeviceId;
 use postern_protocol::secret::Secret;
@@ -98,7 +98,14 @@ impl Api {
     /// Opens the feed.
     pub(crate) async fn feed(&self) -> Result<Response, ApiError> {
         // Only the head is awaited for so long, and an error's body; the feed itself goes on.
-        let answer = async { checked(self.authorized(self.client.get(self.url("feed"))).send().await).await };
+        let answer = async {
+            checked(
+                self.authorized(self.client.get(self.url("feed")).header(FEED_UNDERSTANDS, FEED_CUTS))
+                    .send()
+                    .await,
+            )
+            .await
+        };
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(answer) => answer,
             Err(_) => Err(ApiError::Refused { status: 408, sentence: "no answer in time".to_owned() }),

@@ -15,14 +15,17 @@ use postern_protocol::access::{Denial, Door, Entrance};
 use postern_protocol::api::{Visit, VisitEvent, VisitOutcome};
 use postern_protocol::id::{AccessId, RelayId, VisitId};
 use postern_protocol::ssh_key::PublicKey;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Pace;
 use crate::metrics::{Code, Metrics};
 use crate::session::Call;
 use crate::splice::Tally;
 
+pub(crate) mod ongoing;
 pub(crate) mod spool;
 
+use ongoing::Ongoing;
 use spool::Spool;
 
 /// Strangers of one source that are written down: one in ten seconds, after a first few.
@@ -38,13 +41,19 @@ pub(crate) struct Audit {
     relay: RelayId,
     metrics: Metrics,
     spool: Spool,
+    ongoing: Ongoing,
     strangers: Arc<Mutex<Pace>>,
 }
 
 impl Audit {
     pub(crate) fn new(relay: RelayId, metrics: Metrics, spool: Spool) -> Self {
         let strangers = Arc::new(Mutex::new(Pace::new(STRANGER_EVERY, STRANGER_BURST)));
-        Self { relay, metrics, spool, strangers }
+        Self { relay, metrics, spool, ongoing: Ongoing::default(), strangers }
+    }
+
+    /// The visits that go on.
+    pub(crate) fn ongoing(&self) -> &Ongoing {
+        &self.ongoing
     }
 
     /// Somebody is at a door.
@@ -72,7 +81,13 @@ impl Audit {
             bytes_up: 0,
             bytes_down: 0,
         };
-        Record { audit: self.clone(), visit: Some(visit), opened: false, tally: Tally::default() }
+        Record {
+            audit: self.clone(),
+            visit: Some(visit),
+            opened: false,
+            tally: Arc::default(),
+            cut: CancellationToken::new(),
+        }
     }
 
     /// Somebody proved nothing. They are written down so often and no oftener, and always counted.
@@ -125,7 +140,8 @@ pub(crate) struct Record {
     /// None once it is closed.
     visit: Option<Visit>,
     opened: bool,
-    tally: Tally,
+    tally: Arc<Tally>,
+    cut: CancellationToken,
 }
 
 impl Record {
@@ -145,12 +161,18 @@ impl Record {
             "open".clone_into(&mut visit.code);
             tracing::info!(source = %visit.source, "visit begins");
             self.audit.write(visit.clone());
+            self.audit.ongoing.enter(visit.clone(), self.tally.clone(), self.cut.clone());
         }
     }
 
     /// Where bytes are counted.
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Falls when somebody ends this visit.
+    pub(crate) fn cut(&self) -> CancellationToken {
+        self.cut.clone()
     }
 
     /// It is over, and how.
@@ -160,6 +182,7 @@ impl Record {
 
     fn end(&mut self, outcome: &Result<(), Refusal>) {
         let Some(mut visit) = self.visit.take() else { return };
+        self.audit.ongoing.leave(visit.id);
         let (code, reason) = match outcome {
             Ok(()) => (ENDED, String::new()),
             Err(refusal) => (refusal.code(), refusal.to_string()),

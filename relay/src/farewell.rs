@@ -73,6 +73,7 @@ fn may_know(refusal: &Refusal) -> bool {
         | Refusal::RelayRestarted
         | Refusal::Stalled
         | Refusal::Idle
+        | Refusal::Cut
         | Refusal::EndedByBox => true,
     }
 }
@@ -101,6 +102,7 @@ impl From<&Refusal> for Alert {
             | Refusal::RelayRestarted
             | Refusal::Stalled
             | Refusal::Idle
+            | Refusal::Cut
             | Refusal::EndedByBox => Self::InternalError,
         }
     }
@@ -171,6 +173,6 @@ fn advice(refusal: &Refusal) -> &'static str {
         Refusal::BoxSilent | Refusal::ShuttingDown | Refusal::TunnelLost | Refusal::RelayRestarted => {
             "try again in a moment"
         }
-        Refusal::Stalled | Refusal::Idle | Refusal::EndedByBox => "",
+        Refusal::Stalled | Refusal::Idle | Refusal::Cut | Refusal::EndedByBox => "",
     }
 }

@@ -9,6 +9,7 @@ use postern_protocol::grant::MAX_BODY;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::ongoing::Ongoing;
 use crate::backoff::Backoff;
 use crate::identity::{Enrolment, Registrar};
 use crate::metrics::Metrics;
@@ -27,6 +28,8 @@ pub(crate) struct Feed {
     /// Whether the control API has been told that this relay is here, since it was last reached.
     pub(crate) greeted: bool,
     pub(crate) rulebook: Rulebook,
+    /// The visits that may have to end.
+    pub(crate) ongoing: Ongoing,
     pub(crate) metrics: Metrics,
 }
 
@@ -76,6 +79,10 @@ impl Feed {
     /// that is not to be believed is left aside, and the box keeps its last good one.
     fn take(&self, line: &[u8]) -> anyhow::Result<()> {
         let line: FeedLine = serde_json::from_slice(line).context("a line of the feed")?;
+        if let FeedLine::Cut { visit } = line {
+            self.ongoing.cut(visit);
+            return Ok(());
+        }
         if let Err(error) = self.rulebook.apply(line) {
             self.metrics.rules_rejected.inc();
             tracing::warn!(error = &error as &dyn std::error::Error, "rules were not taken");

@@ -218,6 +218,7 @@ impl Bound {
             enrolment: enrolment.clone(),
             greeted,
             rulebook: rulebook.clone(),
+            ongoing: audit.ongoing().clone(),
             metrics: metrics.clone(),
         };
         life.door.spawn(visitors.accept(gate, life.stop.clone(), life.door.clone()));
@@ -243,6 +244,7 @@ impl Bound {
         life.inner.spawn(feed.follow(life.last.clone()));
         life.inner.spawn(report::run(api.clone(), rulebook.clone(), registry, life.last.clone()));
         life.inner.spawn(rulebook::archive::keep(rulebook, config.state_dir.clone(), life.last.clone()));
+        life.inner.spawn(audit::ongoing::tell(audit.ongoing().clone(), api.clone(), life.last.clone()));
         life.inner.spawn(audit::spool::run(spool, api, life.last.clone()));
         life.inner.spawn(renew(registrar, keys, enrolment, endpoint, life.last.clone()));
         if let Some(listener) = admin {

@@ -98,7 +98,7 @@ impl Rulebook {
     /// Applies one line of the feed; it is in force when this returns.
     pub(crate) fn apply(&self, line: FeedLine) -> Result<(), Rejected> {
         match line {
-            FeedLine::Heartbeat => return Ok(()),
+            FeedLine::Heartbeat | FeedLine::Cut { .. } => return Ok(()),
             FeedLine::Snapshot => {
                 let mut book = self.write();
                 book.snapshot = Some(HashSet::new());

@@ -97,10 +97,11 @@ impl Reception {
         // Whichever access lets them in is the one that they have, to its end.
         call.access = Some(permit.access());
         record.admitted_by(permit.access());
-        let call = &*call;
+        let (call, cut) = (&*call, record.cut());
         tokio::select! {
             ended = self.serve(call, &permit, visitor, record) => ended,
             denial = withdrawn(rules, call, permit.until()) => Err(denial.into()),
+            () = cut.cancelled() => Err(Refusal::Cut),
             () = self.closing.cancelled() => Err(Refusal::ShuttingDown),
         }
     }

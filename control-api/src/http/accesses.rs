@@ -138,6 +138,7 @@ async fn create_new(
         longest: app.config.max_duration,
     };
     let access = request::access(request, &circumstances)?;
+    let access = AccessRecord { created_by: Some(caller.account.author().actor().clone()), ..access };
     let answer = |access: &AccessRecord| {
         let access = view(access, &device, &relays, now);
         idempotency::json(&Created { access, progress: Vec::new() })

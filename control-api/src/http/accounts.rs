@@ -51,7 +51,7 @@ pub(super) async fn add(app: &App, caller: &Caller, request: CreateAccount) -> R
     let id = AccountId::from_entropy(entropy());
     let owner = users::newborn(app, CreateUser { name: request.owner, role: Role::Owner, admin: false });
     let (kept, invitation) = users::invitation(app);
-    app.store.add_account(id, name, &owner, &kept).await?;
+    app.store.add_account(id, name, &owner, &kept, caller.account.author()).await?;
     info!(account = %id, name, owner = %owner.id, by = %caller.who, "account opened");
     let owner = User { invitation: Some(invitation), ..users::view(owner) };
     Ok(Account { owner: Some(owner), ..view(find(app, id.as_str()).await?) })
@@ -81,7 +81,7 @@ pub(super) async fn rename(
 ) -> Result<Answer<Account>, ApiError> {
     let account = find(&app, &account).await?;
     let name = label(&change.name)?;
-    if !app.store.rename_account(account.id, name, app.clock.now()).await? {
+    if !app.store.rename_account(account.id, name, caller.account.author()).await? {
         return Err(not_found());
     }
     info!(account = %account.id, from = account.name, to = name, by = %caller.who, "account renamed");
@@ -99,7 +99,7 @@ pub(super) async fn close(
     Path(account): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let account = find(&app, &account).await?;
-    app.store.close_account(account.id, app.clock.now()).await?;
+    app.store.close_account(account.id, caller.account.author()).await?;
     info!(account = %account.id, name = account.name, by = %caller.who, "account closed");
     super::accesses::wait::until_enforced(&app).await?;
     Ok(StatusCode::NO_CONTENT)

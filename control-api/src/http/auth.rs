@@ -11,7 +11,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use chrono::{DateTime, Utc};
-use postern_protocol::api::Role;
+use postern_protocol::api::{ActorKind, Role};
 use postern_protocol::id::{RelayId, TokenId, UserId, UserName};
 use postern_protocol::secret::Secret;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::address::{CallerAddress, peer};
 use super::error::{ApiError, Code};
 use super::{App, Shared};
+use crate::author::Author;
 use crate::once::SealingKey;
 use crate::store::Account;
 
@@ -146,6 +147,8 @@ pub(super) struct RelayCaller {
     pub(super) id: RelayId,
     /// Its name.
     pub(super) name: String,
+    /// It, as the author of what it reports.
+    pub(super) by: Author,
 }
 
 impl Caller {
@@ -156,7 +159,7 @@ impl Caller {
         match browsing.session(&parts.headers) {
             Some(session) if attempt.token.is_none() => {
                 refuse_other_pages(app, browsing, &parts.method, &parts.headers)?;
-                Self::by_session(app, session).await
+                Self::by_session(app, session, Some(attempt.source)).await
             }
             Some(_) | None => Self::by_token(app, attempt).await,
         }
@@ -168,8 +171,10 @@ impl Caller {
             return Err(attempt.failed(app));
         };
         app.doorkeeper.right_token(&secret);
+        let (from, now) = (Some(attempt.source), app.clock.now());
+        let by = Author::new(ActorKind::Token, token.id.as_str(), &token.name, from, now);
         Ok(Self {
-            account: app.store.account(account).only(token.devices),
+            account: app.store.account(account, by).only(token.devices),
             who: Who::Token(token.id),
             role: token.role,
             admin: token.admin,
@@ -179,11 +184,17 @@ impl Caller {
     }
 
     /// A cookie that does not work is no guess: browsers go on sending one that has expired.
-    pub(super) async fn by_session(app: &App, secret: Secret) -> Result<Self, ApiError> {
+    pub(super) async fn by_session(
+        app: &App,
+        secret: Secret,
+        from: Option<IpAddr>,
+    ) -> Result<Self, ApiError> {
         let session = app.store.session_by_secret(&secret, app.clock.now()).await?;
         let session = session.ok_or_else(unauthorized)?;
+        let (id, name) = (session.user.as_str(), session.name.as_str());
+        let by = Author::new(ActorKind::User, id, name, from, app.clock.now());
         Ok(Self {
-            account: app.store.account(session.account),
+            account: app.store.account(session.account, by),
             who: Who::User { id: session.user, name: session.name, session: secret.clone() },
             role: session.role,
             admin: session.admin,
@@ -224,7 +235,9 @@ impl FromRequestParts<Shared> for RelayCaller {
         match app.store.relay_by_secret(&secret).await? {
             Some((id, name)) => {
                 app.doorkeeper.right_token(&secret);
-                Ok(Self { id, name })
+                let (from, now) = (Some(attempt.source), app.clock.now());
+                let by = Author::new(ActorKind::Relay, id.as_str(), &name, from, now);
+                Ok(Self { id, name, by })
             }
             None => Err(attempt.failed(app)),
         }

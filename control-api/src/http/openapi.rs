@@ -37,6 +37,7 @@ use super::error::{ApiError, Code};
         (name = "verify", description = "What the relay would do."),
         (name = "visits", description = "Who came, allowed or refused."),
         (name = "events", description = "What happened besides visits."),
+        (name = "audit", description = "Who changed what, from where."),
         (name = "relays", description = "The relays of the installation."),
         (name = "session", description = "Signing in with a browser, and who one is."),
         (name = "users", description = "People of the account, who sign in."),

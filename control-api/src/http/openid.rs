@@ -77,7 +77,9 @@ async fn come_back(
     admit(&app, &visitor, key)?;
     let identity = provider.finish(&attempt, &code, &back(&app)).await;
     let identity = identity.map_err(|error| failed(provider, &error))?;
-    let found = app.store.user_by_identity(&identity.issuer, &identity.subject, identity.address.as_ref());
+    let (from, now) = (Some(visitor.source()), app.clock.now());
+    let address = identity.address.as_ref();
+    let found = app.store.user_by_identity(&identity.issuer, &identity.subject, address, from, now);
     let user = found.await?.ok_or_else(|| not_invited(provider, identity.address.is_some()))?;
     let begun = enter(&app, &visitor, user, None).await?;
     app.doorkeeper.signed_in(visitor.source(), key);

@@ -46,6 +46,11 @@ impl Wanted {
         Paging { limit: self.limit + 1, after }
     }
 
+    /// The id of the item behind which to begin.
+    pub(super) fn after(&self) -> Option<&str> {
+        self.after.as_ref().map(|cursor| &*cursor.id)
+    }
+
     /// Goes on behind an item.
     pub(super) fn go_on_after(&mut self, cursor: Cursor) {
         self.after = Some(cursor);

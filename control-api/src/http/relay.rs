@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use data_encoding::BASE64;
 use futures_util::stream::unfold;
 use postern_protocol::api::{
-    CertificateAnswer, CertificateRequest, FeedLine, Gate, HostKey, JoinBox, Presence, PresenceReport,
-    RelayHello, RelayWelcome, RenewBox, Visit, VisitEvents,
+    CertificateAnswer, CertificateRequest, FEED_CUTS, FEED_UNDERSTANDS, FeedLine, Gate, HostKey, JoinBox,
+    Presence, PresenceReport, RelayHello, RelayWelcome, RenewBox, Visit, VisitEvents,
 };
 use postern_protocol::connection::valid_host;
 use postern_protocol::id::RelayId;
@@ -76,7 +76,7 @@ async fn hello(
     let version = tame(&version, MAX_WORD);
     info!(relay = relay.name, version, gate = %format_args!("{}:{}", gate.host, gate.port), agents, "relay started");
     let at = Whereabouts { gate, agents, web, ports };
-    app.store.relay_started(relay.id, &version, &at, app.clock.now()).await?;
+    app.store.relay_started(relay.id, &version, &at, &relay.by).await?;
     Ok(Answer(RelayWelcome {
         relay: relay.id,
         name: relay.name,
@@ -99,10 +99,17 @@ async fn certificate(
 }
 
 /// The rules of every box, and every change of them: one JSON document a line, without end.
+/// The header `Postern-Feed-Understands: cut` asks for lines by which single visits end, too.
 #[utoipa::path(get, path = "/v1/relay/feed", tag = "relay",
     responses((status = 200, description = "Lines", body = FeedLine, content_type = "application/x-ndjson")))]
-async fn feed(relay: RelayCaller, State(app): State<Shared>) -> Result<Response, ApiError> {
-    let feed = Feed::open(app, relay.id, &relay.name).await?;
+async fn feed(
+    relay: RelayCaller,
+    State(app): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let understood = headers.get_all(FEED_UNDERSTANDS).into_iter().filter_map(|value| value.to_str().ok());
+    let cuts = understood.flat_map(|value| value.split(',')).any(|word| word.trim() == FEED_CUTS);
+    let feed = Feed::open(app, relay.id, &relay.name, cuts).await?;
     let pieces = unfold(feed, |mut feed| async move {
         let piece = feed.next().await?;
         Some((Ok::<_, Infallible>(piece), feed))
@@ -152,7 +159,7 @@ async fn join(
     let boasting =
         |problem: OversizedFacts| ApiError::new(Code::InvalidRequest, problem.to_string()).field("facts");
     request.facts.check().map_err(boasting)?;
-    let joined = app.store.join(&request.token, key.hash(), &request.facts, now).await?;
+    let joined = app.store.join(&request.token, key.hash(), &request.facts, &relay.by).await?;
     info!(device = %joined.device, name = %joined.name, through = relay.name, "box joined");
     let own = app.authority.certify_device(&key, joined.device, now);
     Ok(Answer(Membership {

@@ -39,7 +39,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Answer<NewRelay>), ApiError> {
     let name = checked_name(&request.name)?;
     let (relay, token) = (RelayId::from_entropy(entropy()), secret(RELAY_TOKEN));
-    app.store.add_relay(relay, name, &token, app.clock.now()).await?;
+    app.store.add_relay(relay, name, &token, caller.account.author()).await?;
     info!(%relay, name, by = %caller.who, "relay registered");
     Ok((StatusCode::CREATED, Answer(NewRelay { relay, token })))
 }
@@ -66,7 +66,7 @@ pub(super) async fn delete(
     Path(relay): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let relay = find(&app, &caller, &relay).await?;
-    app.store.remove_relay(relay.id, app.clock.now()).await?;
+    app.store.remove_relay(relay.id, caller.account.author()).await?;
     info!(relay = %relay.id, name = relay.name, by = %caller.who, "relay removed");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -123,7 +123,7 @@ async fn change_password(
     let Who::User { name, .. } = &caller.who else { return Err(wrong()) };
     let checked = check(&app, &visitor, name.as_str(), &request.current).await?;
     let password = hash(&app, &request.new).await?;
-    if !app.store.change_password(&checked, &password).await? {
+    if !app.store.change_password(&checked, &password, Some(visitor.source()), app.clock.now()).await? {
         return Err(wrong());
     }
     info!(user = %checked.user, "password changed");
@@ -182,7 +182,8 @@ pub(crate) async fn accept(app: &App, visitor: &Visitor, request: SetUp) -> Resu
     };
     let password = hash(app, &request.password).await?;
     let newcomer = (UserId::from_entropy(entropy()), name);
-    let user = app.store.accept(&request.token, newcomer, &password, app.clock.now()).await?;
+    let (from, now) = (Some(visitor.source()), app.clock.now());
+    let user = app.store.accept(&request.token, newcomer, &password, from, now).await?;
     info!(%user, source = %visitor.source.0, "invitation accepted");
     enter(app, visitor, user, Some(&password)).await
 }
@@ -194,7 +195,7 @@ pub(crate) async fn sign_out(
     headers: &HeaderMap,
 ) -> Result<(header::HeaderName, header::HeaderValue), ApiError> {
     if let Who::User { id, session, .. } = &caller.who {
-        app.store.end_session(session).await?;
+        app.store.end_session(session, caller.account.author().from(), app.clock.now()).await?;
         info!(user = %id, "signed out");
     }
     Ok((header::SET_COOKIE, Browsing::of(&app.config, headers).end()))
@@ -246,12 +247,12 @@ pub(super) async fn enter(
     checked: Option<&str>,
 ) -> Result<Begun, ApiError> {
     let session = secret(SESSION);
-    let (former, now) = (visitor.former.as_ref(), app.clock.now());
-    if !app.store.begin_session(user, checked, &session, former, now).await? {
+    let (former, from, now) = (visitor.former.as_ref(), Some(visitor.source()), app.clock.now());
+    if !app.store.begin_session(user, checked, &session, former, from, now).await? {
         return Err(wrong());
     }
     let cookie = (header::SET_COOKIE, visitor.browsing.begin(&session));
-    Ok(Begun { caller: Caller::by_session(app, session).await?, cookie })
+    Ok(Begun { caller: Caller::by_session(app, session, Some(visitor.source())).await?, cookie })
 }
 
 async fn answer(begun: Begun) -> Result<Response, ApiError> {

@@ -1,26 +1,31 @@
 //! Visits: who came, allowed or refused.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use postern_protocol::api::{Page, Visit, VisitOutcome};
 use postern_protocol::id::{AccessId, DeviceId};
 use serde::Deserialize;
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Caller, Viewer};
+use super::auth::{Caller, Operator, Viewer};
 use super::error::{ApiError, Code};
 use super::extract::{Path, Query};
 use super::paging::{Cursor, Wanted};
-use super::{Shared, devices};
+use super::{App, Shared, devices};
 use crate::store::VisitFilter;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, cut))
 }
 
 /// Parameters of a list of visits.
@@ -82,13 +87,66 @@ async fn show(
     State(_): State<Shared>,
     Path(visit): Path<String>,
 ) -> Result<Answer<Visit>, ApiError> {
-    let not_found = || ApiError::new(Code::VisitNotFound, "no visit has this id");
     let id = visit.parse().map_err(|_| not_found())?;
     Ok(Answer(caller.account.visit(id).await?.ok_or_else(not_found)?))
 }
 
+/// How long a cut waits for the relay to say that the visit is over.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Ends one visit; its access goes on. The answer comes when the relay has ended it, or after three
+/// seconds: then the visit ends as soon as the relay hears of it.
+#[utoipa::path(delete, path = "/v1/visits/{visit}", tag = "visits",
+    params(("visit" = String, Path, description = "Its id")),
+    responses((status = 204, description = "It is over"),
+        (status = 202, description = "The relay has not answered yet; the visit as it is", body = Visit)))]
+async fn cut(
+    Operator(caller): Operator,
+    State(app): State<Shared>,
+    Path(visit): Path<String>,
+) -> Result<Response, ApiError> {
+    match cut_off(&app, &caller, &visit).await? {
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(visit) => Ok((StatusCode::ACCEPTED, Answer(visit)).into_response()),
+    }
+}
+
+/// Ends a visit; itself, if it still goes on when patience ends.
+pub(super) async fn cut_off(app: &App, caller: &Caller, visit: &str) -> Result<Option<Visit>, ApiError> {
+    let id = visit.parse().map_err(|_| not_found())?;
+    let (deadline, mut reports) = (Instant::now() + PATIENCE, app.store.visits_bell());
+    match caller.account.cut_visit(id).await?.ok_or_else(not_found)? {
+        true => info!(visit = %id, by = %caller.who, "visit cut"),
+        false => return Ok(None),
+    }
+    loop {
+        // Before looking, so that what rings meanwhile makes it look again.
+        reports.mark_unchanged();
+        let visit = caller.account.visit(id).await?.ok_or_else(not_found)?;
+        if visit.outcome != VisitOutcome::Open {
+            return Ok(None);
+        }
+        if Instant::now() >= deadline {
+            return Ok(Some(visit));
+        }
+        tokio::select! {
+            _ = reports.changed() => {}
+            () = app.stop.cancelled() => return Ok(Some(visit)),
+            // Looks again although no bell rang: the relay may report to another process.
+            () = sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)) => {}
+        }
+    }
+}
+
+/// How often to look whether a visit is over although no bell rang.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+fn not_found() -> ApiError {
+    ApiError::new(Code::VisitNotFound, "no visit has this id")
+}
+
 /// The audit outlives boxes, so an id is enough even if there is no such box any more.
-async fn device_id(app: &super::App, caller: &Caller, device: &str) -> Result<DeviceId, ApiError> {
+async fn device_id(app: &App, caller: &Caller, device: &str) -> Result<DeviceId, ApiError> {
     match devices::find(app, &caller.account, device).await {
         Ok(found) => Ok(found.id),
         Err(problem) => device.parse().map_err(|_| problem),

@@ -72,6 +72,7 @@ fn access() -> AccessRecord {
         revision: 5,
         asked_by: None,
         approved_at: None,
+        created_by: None,
     }
 }
 

@@ -7,6 +7,9 @@ use postern_protocol::grant::MAX_GRANTS;
 use postern_protocol::id::{AccessId, DeviceId, Login};
 use postern_protocol::ssh_key::PublicKey;
 
+use postern_protocol::api::AuditAction;
+
+use super::audit::{Deed, changed};
 use super::devices::{device, device_columns, presence_after, presence_before};
 use super::idempotency::Recalled;
 use super::leases::LeaseError;
@@ -139,6 +142,7 @@ impl Account {
         tx.lease(&mut access, now).await?;
         access.revision = tx.revise(access.device, now).await?;
         self.insert_access(&mut tx, &access).await?;
+        self.wrote(&mut tx, Deed::new(AuditAction::AccessCreated, access.id).became(access.facts())).await?;
         let answer = answer(&access);
         self.remember(&mut tx, once, &answer, now).await?;
         tx.commit().await?;
@@ -226,6 +230,10 @@ impl Account {
             edited.revised_at = now;
         }
         self.update_access(&mut tx, &edited).await?;
+        let (was, became) = changed(&found.facts(), &edited.facts());
+        if was != became {
+            self.wrote(&mut tx, Deed::new(AuditAction::AccessEdited, id).was(was).became(became)).await?;
+        }
         Ok(tx.commit().await?)
     }
 
@@ -238,6 +246,7 @@ impl Account {
             access.revised_at = now;
             access.revision = tx.revise(access.device, now).await?;
             self.update_access(&mut tx, &access).await?;
+            self.wrote(&mut tx, Deed::new(AuditAction::AccessDeleted, id).was(access.facts())).await?;
             tx.commit().await?;
         }
         Ok(true)

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use postern_protocol::api::AuditAction;
 use postern_protocol::id::{AccountId, DeviceId, RelayId};
 use sqlx::Row as _;
 
+use super::audit::{Deed, fact};
 use super::devices::is_taken;
 use super::users::AddUserError;
 use super::{Account, Query, Row, Store, StoreError, row};
+use crate::author::Author;
 use crate::record::{AccountRecord, InvitationRecord, UserRecord};
 
 /// An account that was not created, or did not get a name.
@@ -67,14 +69,17 @@ impl Store {
         name: &str,
         owner: &UserRecord,
         invitation: &InvitationRecord,
+        by: &Author,
     ) -> Result<(), AddAccountError> {
         let mut tx = self.write().await?;
         let insert = "INSERT INTO accounts (id, name, created_at) VALUES ($1, $2, $3)";
         let query = sqlx::query(insert).bind(id.as_str()).bind(name).bind(row::millis(owner.created_at));
         query.execute(tx.db()).await.map_err(AddAccountError::of)?;
-        let account = self.account(id);
+        let account = self.account(id, by.clone());
         account.insert_user(&mut tx, owner, None).await?;
         account.offer(&mut tx, Some(owner.id), invitation).await?;
+        account.wrote(&mut tx, Deed::new(AuditAction::AccountOpened, id).became(fact("name", name))).await?;
+        account.wrote(&mut tx, Deed::new(AuditAction::UserAdded, owner.id).became(owner.facts())).await?;
         Ok(tx.commit().await?)
     }
 
@@ -83,29 +88,34 @@ impl Store {
         &self,
         id: AccountId,
         name: &str,
-        now: DateTime<Utc>,
+        by: &Author,
     ) -> Result<bool, AddAccountError> {
         let mut tx = self.write().await?;
+        let former = tx.account_name(id).await?.unwrap_or_default();
         let update = "UPDATE accounts SET name = $2 WHERE id = $1 AND closed_at IS NULL";
         let query = sqlx::query(update).bind(id.as_str()).bind(name);
         if query.execute(tx.db()).await.map_err(AddAccountError::of)?.rows_affected() == 0 {
             return Ok(false);
         }
-        let revision = tx.next_revision(now).await?;
+        let revision = tx.next_revision(by.at()).await?;
         let update = "UPDATE devices SET revision = $2 WHERE account = $1 AND deleted_at IS NULL";
         let query = sqlx::query(update).bind(id.as_str()).bind(row::signed(revision));
         query.execute(tx.db()).await.map_err(StoreError::from)?;
+        let deed = Deed::new(AuditAction::AccountRenamed, id).was(fact("name", former));
+        tx.write_down(id, by, deed.became(fact("name", name))).await?;
         tx.commit().await?;
         Ok(true)
     }
 
     /// Closes an account: its boxes are deleted, its accesses revoked, its users and tokens forgotten.
     /// Its visits stay, for the audit outlives whatever it speaks of.
-    pub(crate) async fn close_account(&self, id: AccountId, now: DateTime<Utc>) -> Result<(), CloseError> {
+    pub(crate) async fn close_account(&self, id: AccountId, by: &Author) -> Result<(), CloseError> {
+        let now = by.at();
         if id == self.own_account {
             return Err(CloseError::Own);
         }
         let mut tx = self.write().await?;
+        let name = tx.account_name(id).await?.ok_or(CloseError::Unknown)?;
         // No account is called like this while it is open: a name has no '~'.
         let update = "UPDATE accounts SET closed_at = $2, name = name || '~' || id
                       WHERE id = $1 AND closed_at IS NULL";
@@ -128,7 +138,15 @@ impl Store {
             let revision = tx.next_revision(now).await?;
             tx.bury(device, revision, now).await?;
         }
+        tx.write_down(id, by, Deed::new(AuditAction::AccountClosed, id).was(fact("name", name))).await?;
         Ok(tx.commit().await?)
+    }
+}
+
+impl super::Tx {
+    async fn account_name(&mut self, id: AccountId) -> Result<Option<String>, StoreError> {
+        let select = "SELECT name FROM accounts WHERE id = $1 AND closed_at IS NULL";
+        Ok(sqlx::query_scalar(select).bind(id.as_str()).fetch_optional(self.db()).await?)
     }
 }
 

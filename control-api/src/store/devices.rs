@@ -1,10 +1,12 @@
 //! Boxes.
 
 use chrono::{DateTime, Utc};
+use postern_protocol::api::AuditAction;
 use postern_protocol::id::{DeviceId, DeviceName};
 use sqlx::Row as _;
 
 use super::accounts::open_account;
+use super::audit::{Deed, fact};
 use super::idempotency::Recalled;
 use super::joins::JoinToken;
 use super::{Account, Paging, Query, Row, StoreError, Tx, row};
@@ -103,6 +105,8 @@ impl Account {
                 if is_taken(&error) { CreateDeviceError::NameTaken } else { StoreError::from(error).into() }
             })?;
         tx.offer_join(device.id, token).await?;
+        let deed = Deed::new(AuditAction::DeviceCreated, device.id).became(fact("name", &device.name));
+        self.wrote(&mut tx, deed).await?;
         self.remember(&mut tx, once, answer, now).await?;
         tx.commit().await?;
         Ok(None)
@@ -159,10 +163,11 @@ impl Account {
             return Err(RenameError::Unknown);
         }
         let mut tx = self.store.write().await?;
+        let former = self.device_name(&mut tx, id).await?.ok_or(RenameError::Unknown)?;
         let revision = tx.next_revision(now).await?;
         let update = "UPDATE devices SET name = $1, revision = $2
                       WHERE account = $3 AND id = $4 AND deleted_at IS NULL";
-        let renamed = sqlx::query(update)
+        sqlx::query(update)
             .bind(name.as_str())
             .bind(row::signed(revision))
             .bind(self.id.as_str())
@@ -172,10 +177,9 @@ impl Account {
             .map_err(|error| {
                 if is_taken(&error) { RenameError::NameTaken } else { StoreError::from(error).into() }
             })?;
-        match renamed.rows_affected() {
-            0 => Err(RenameError::Unknown),
-            _ => Ok(tx.commit().await?),
-        }
+        let deed = Deed::new(AuditAction::DeviceRenamed, id).was(fact("name", former));
+        self.wrote(&mut tx, deed.became(fact("name", name))).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Deletes a box and revokes its accesses; says whether there was one, deleted before or now.
@@ -188,10 +192,19 @@ impl Account {
             Some(Some(_)) => return Ok(true),
             Some(None) => {}
         }
+        let name = self.device_name(&mut tx, id).await?.unwrap_or_default();
         let revision = tx.next_revision(now).await?;
         tx.bury(id, revision, now).await?;
+        self.wrote(&mut tx, Deed::new(AuditAction::DeviceDeleted, id).was(fact("name", name))).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// What a box of the account is called, in the transaction that changes something about it.
+    pub(super) async fn device_name(&self, tx: &mut Tx, id: DeviceId) -> Result<Option<String>, StoreError> {
+        let select = "SELECT name FROM devices WHERE account = $1 AND id = $2 AND deleted_at IS NULL";
+        let query = sqlx::query_scalar(select).bind(self.id.as_str()).bind(id.as_str());
+        Ok(query.fetch_optional(tx.db()).await?)
     }
 }
 

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::{Event, HostKey};
+use postern_protocol::api::{AuditAction, Event, HostKey};
 use postern_protocol::id::{AccountId, DeviceId, EventId};
 use tracing::{info, warn};
 
+use super::audit::{Deed, fact};
 use super::{Account, StoreError, Tx, row};
 use crate::entropy::entropy;
 
@@ -115,6 +116,9 @@ impl Account {
             tx.expect_keys(device, reported).await?;
             let event = kept.event(device, "host_keys_confirmed", actor, reported, now);
             tx.record_event(self.id, &event).await?;
+            let deed = Deed::new(AuditAction::HostKeysConfirmed, device);
+            let deed = deed.was(fact("host_keys", list(&kept.expected)));
+            self.wrote(&mut tx, deed.became(fact("host_keys", list(reported)))).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -1,7 +1,12 @@
 //! Users, as an OpenID provider knows them.
 
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use postern_protocol::api::AuditAction;
 use postern_protocol::id::{UserId, UserName};
 
+use super::audit::{Deed, fact};
 use super::{Store, StoreError, row};
 
 impl Store {
@@ -13,6 +18,8 @@ impl Store {
         issuer: &str,
         subject: &str,
         address: Option<&UserName>,
+        from: Option<IpAddr>,
+        now: DateTime<Utc>,
     ) -> Result<Option<UserId>, StoreError> {
         let mut tx = self.write().await?;
         let select = "SELECT u.id, u.disabled_at FROM identities i JOIN users u ON u.id = i.holder
@@ -32,6 +39,9 @@ impl Store {
         let user: UserId = row::text(&found, "holder")?;
         // They need no password any more, and whoever finds the link shall not choose one.
         sqlx::query("DELETE FROM invitations WHERE holder = $1").bind(user.as_str()).execute(tx.db()).await?;
+        let (account, by) = tx.themselves(user, from, now).await?;
+        let deed = Deed::new(AuditAction::IdentityLinked, user).became(fact("issuer", issuer));
+        tx.write_down(account, &by, deed).await?;
         tx.commit().await?;
         Ok(Some(user))
     }

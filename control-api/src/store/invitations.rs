@@ -1,13 +1,17 @@
 //! Invitations: how a password is chosen, the first one of an installation included. Each works once.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
-use postern_protocol::api::Role;
+use postern_protocol::api::{ActorKind, AuditAction, Role};
 use postern_protocol::id::{AccountId, UserId, UserName};
 use postern_protocol::secret::Secret;
 use sqlx::Row as _;
 
+use super::audit::Deed;
 use super::users::AddUserError;
 use super::{Account, Row, Store, StoreError, Tx, row};
+use crate::author::Author;
 use crate::record::{InvitationRecord, UserRecord};
 
 /// For whom an invitation is.
@@ -57,6 +61,7 @@ impl Store {
         token: &Secret,
         newcomer: (UserId, UserName),
         password: &str,
+        from: Option<IpAddr>,
         now: DateTime<Utc>,
     ) -> Result<UserId, AcceptError> {
         let mut tx = self.write().await?;
@@ -82,10 +87,14 @@ impl Store {
                     signed_in_at: None,
                     disabled_at: None,
                 };
-                self.account(invited.account).insert_user(&mut tx, &owner, Some(password)).await?;
+                let kind = ActorKind::User;
+                let by = Author::new(kind, owner.id.as_str(), owner.name.as_str(), from, now);
+                self.account(invited.account, by).insert_user(&mut tx, &owner, Some(password)).await?;
                 owner.id
             }
         };
+        let (account, by) = tx.themselves(user, from, now).await?;
+        tx.write_down(account, &by, Deed::new(AuditAction::InvitationAccepted, user)).await?;
         tx.commit().await?;
         Ok(user)
     }
@@ -108,6 +117,7 @@ impl Account {
         let delete = "DELETE FROM invitations WHERE account = $1 AND holder IS NULL";
         sqlx::query(delete).bind(self.id.as_str()).execute(tx.db()).await?;
         self.offer(&mut tx, None, invitation).await?;
+        self.wrote(&mut tx, Deed::new(AuditAction::OwnerInvited, self.id)).await?;
         tx.commit().await
     }
 
@@ -125,6 +135,7 @@ impl Account {
         let delete = "DELETE FROM invitations WHERE holder = $1";
         sqlx::query(delete).bind(user.as_str()).execute(tx.db()).await?;
         self.offer(&mut tx, Some(user), invitation).await?;
+        self.wrote(&mut tx, Deed::new(AuditAction::UserInvited, user)).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -4,11 +4,15 @@
 //! that key's. If the answer is lost on the way, the same box may ask again; nobody else can.
 
 use chrono::{DateTime, Utc};
+use postern_protocol::api::AuditAction;
 use postern_protocol::id::{DeviceId, DeviceName};
 use postern_protocol::secret::Secret;
 use postern_protocol::wire::BoxFacts;
 use sqlx::Row as _;
 
+use crate::author::Author;
+
+use super::audit::{Deed, fact};
 use super::{Account, Row, Store, StoreError, Tx, row};
 
 /// A join token, as it is kept.
@@ -44,12 +48,11 @@ impl Account {
     /// Gives a box a new join token in place of any older one; says whether there is such a box.
     pub(crate) async fn renew_join(&self, device: DeviceId, token: &JoinToken) -> Result<bool, StoreError> {
         let mut tx = self.store.write().await?;
-        let select = "SELECT 1 FROM devices WHERE account = $1 AND id = $2 AND deleted_at IS NULL";
-        let query = sqlx::query(select).bind(self.id.as_str()).bind(device.as_str());
-        if !self.covers(device) || query.fetch_optional(tx.db()).await?.is_none() {
+        if !self.covers(device) || self.device_name(&mut tx, device).await?.is_none() {
             return Ok(false);
         }
         tx.offer_join(device, token).await?;
+        self.wrote(&mut tx, Deed::new(AuditAction::JoinStringMade, device)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -63,10 +66,11 @@ impl Store {
         token: &Secret,
         key: &str,
         facts: &BoxFacts,
-        now: DateTime<Utc>,
+        by: &Author,
     ) -> Result<Joined, JoinError> {
+        let now = by.at();
         let mut tx = self.write().await?;
-        let select = "SELECT j.used_by, j.expires_at, d.id, d.name FROM join_tokens j
+        let select = "SELECT j.used_by, j.expires_at, d.id, d.name, d.account FROM join_tokens j
                       JOIN devices d ON d.id = j.device WHERE j.hash = $1 AND d.deleted_at IS NULL";
         let query = sqlx::query(select).bind(token.hash().to_vec());
         let found = query.fetch_optional(tx.db()).await.map_err(StoreError::from)?;
@@ -81,6 +85,8 @@ impl Store {
             None => {
                 tx.enrol(joined.device, key, now).await?;
                 tx.learn_facts(joined.device, facts, now).await?;
+                let deed = Deed::new(AuditAction::DeviceJoined, joined.device).became(fact("key", key));
+                tx.write_down(row::text(&found, "account")?, by, deed).await?;
                 tx.commit().await?;
                 Ok(joined)
             }

@@ -1,14 +1,16 @@
 //! Relays: registered by an operator, known by their token.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::{Gate, PortRange};
+use postern_protocol::api::{AuditAction, Gate, PortRange};
 use postern_protocol::id::RelayId;
 use postern_protocol::secret::Secret;
 use postern_protocol::wire::Web;
 use sqlx::Row as _;
 
+use super::audit::{Deed, Facts, changed, fact};
 use super::devices::is_taken;
 use super::{Row, Store, StoreError, row};
+use crate::author::Author;
 use crate::record::RelayRecord;
 
 /// A relay that was not registered.
@@ -47,19 +49,21 @@ impl Store {
         id: RelayId,
         name: &str,
         token: &Secret,
-        now: DateTime<Utc>,
+        by: &Author,
     ) -> Result<(), AddRelayError> {
+        let mut tx = self.write().await?;
         let insert = "INSERT INTO relays (id, name, token_hash, created_at) VALUES ($1, $2, $3, $4)";
         let query = sqlx::query(insert)
             .bind(id.as_str())
             .bind(name)
             .bind(token.hash().to_vec())
-            .bind(row::millis(now));
-        match query.execute(&self.writer).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_taken(&error) => Err(AddRelayError::NameTaken),
-            Err(error) => Err(StoreError::from(error).into()),
-        }
+            .bind(row::millis(by.at()));
+        query.execute(tx.db()).await.map_err(|error| {
+            if is_taken(&error) { AddRelayError::NameTaken } else { StoreError::from(error).into() }
+        })?;
+        let deed = Deed::new(AuditAction::RelayRegistered, id).became(fact("name", name));
+        tx.write_down(self.own_account, by, deed).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Gives a relay another token in place of the one it has; none by that name, no relay.
@@ -69,30 +73,33 @@ impl Store {
         &self,
         name: &str,
         token: &Secret,
-        now: DateTime<Utc>,
+        by: &Author,
     ) -> Result<Option<RelayId>, StoreError> {
         let mut tx = self.write().await?;
         let update = "UPDATE relays SET token_hash = $2, feed = NULL WHERE name = $1 RETURNING id";
         let query = sqlx::query(update).bind(name).bind(token.hash().to_vec());
         let Some(found) = query.fetch_optional(tx.db()).await? else { return Ok(None) };
-        tx.next_revision(now).await?;
-        let id = row::text(&found, "id")?;
+        tx.next_revision(by.at()).await?;
+        let id: RelayId = row::text(&found, "id")?;
+        let deed = Deed::new(AuditAction::RelayTokenChanged, id).became(fact("name", name));
+        tx.write_down(self.own_account, by, deed).await?;
         tx.commit().await?;
         Ok(Some(id))
     }
 
     /// Forgets a relay, and says whether there was one.
-    pub(crate) async fn remove_relay(&self, id: RelayId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub(crate) async fn remove_relay(&self, id: RelayId, by: &Author) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
-        let removed =
-            sqlx::query("DELETE FROM relays WHERE id = $1").bind(id.as_str()).execute(tx.db()).await?;
-        if removed.rows_affected() == 0 {
-            return Ok(false);
-        }
+        let delete = "DELETE FROM relays WHERE id = $1 RETURNING name";
+        let name: Option<String> =
+            sqlx::query_scalar(delete).bind(id.as_str()).fetch_optional(tx.db()).await?;
+        let Some(name) = name else { return Ok(false) };
         // Its ports went with it; whoever edits such an access gets another.
         let update = "UPDATE accesses SET leased_from = NULL, leased_port = NULL WHERE leased_from = $1";
         sqlx::query(update).bind(id.as_str()).execute(tx.db()).await?;
-        tx.next_revision(now).await?;
+        tx.next_revision(by.at()).await?;
+        let deed = Deed::new(AuditAction::RelayRemoved, id).was(fact("name", name));
+        tx.write_down(self.own_account, by, deed).await?;
         tx.reported = true;
         tx.commit().await?;
         Ok(true)
@@ -121,9 +128,13 @@ impl Store {
         id: RelayId,
         version: &str,
         at: &Whereabouts,
-        now: DateTime<Utc>,
+        by: &Author,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
+        let select = "SELECT version, gate, agents, web, ports FROM relays WHERE id = $1";
+        let former = sqlx::query(select).bind(id.as_str()).fetch_optional(tx.db()).await?;
+        let former = former.as_ref().map(told).transpose()?.unwrap_or_default();
+        let now = by.at();
         let update = "UPDATE relays SET version = $2, gate = $3, agents = $4, web = $5, ports = $6,
                       last_seen = $7, in_force = 0 WHERE id = $1";
         sqlx::query(update)
@@ -137,6 +148,12 @@ impl Store {
             .execute(tx.db())
             .await?;
         tx.nobody_is_at(id, now).await?;
+        // A relay says hello whenever it has lost the API; only what is new is worth a record.
+        let (was, became) = changed(&former, &at.facts(version));
+        if was != became {
+            let deed = Deed::new(AuditAction::RelayChanged, id).was(was).became(became);
+            tx.write_down(self.own_account, by, deed).await?;
+        }
         tx.reported = true;
         tx.commit().await
     }
@@ -163,6 +180,37 @@ impl Store {
         tx.reported = true;
         tx.commit().await
     }
+}
+
+impl Whereabouts {
+    fn facts(&self, version: &str) -> Facts {
+        let gate = format!("{}:{}", self.gate.host, self.gate.port);
+        let keys = self.gate.host_keys.iter().map(|key| key.fingerprint.as_str()).collect::<Vec<_>>();
+        let web = self.web.as_ref().map(|web| format!("{}:{}", web.domain, web.port));
+        [
+            ("version", Some(version.to_owned())),
+            ("gate", Some(gate)),
+            ("host_keys", Some(keys.join(" "))),
+            ("agents", Some(self.agents.clone())),
+            ("web", web),
+            ("ports", row::shown(self.ports.as_ref())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+    }
+}
+
+/// What a relay said when it started before.
+fn told(found: &Row) -> Result<Facts, StoreError> {
+    let Some(gate) = row::maybe_json(found, "gate")? else { return Ok(Facts::new()) };
+    let at = Whereabouts {
+        gate,
+        agents: found.try_get::<Option<_>, _>("agents")?.unwrap_or_default(),
+        web: row::maybe_json(found, "web")?,
+        ports: row::maybe_text(found, "ports")?,
+    };
+    Ok(at.facts(found.try_get::<Option<_>, _>("version")?.unwrap_or_default()))
 }
 
 fn relay(found: &Row) -> Result<RelayRecord, StoreError> {

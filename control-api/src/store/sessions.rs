@@ -1,11 +1,14 @@
 //! Sessions: users who have signed in. Kept as hashes of random secrets, as tokens are.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use postern_protocol::api::Role;
+use postern_protocol::api::{AuditAction, Role};
 use postern_protocol::id::{AccountId, UserId, UserName};
 use postern_protocol::secret::Secret;
 use sqlx::Row as _;
 
+use super::audit::Deed;
 use super::{Row, Store, StoreError, Tx, row};
 
 /// How long a session lasts at the longest.
@@ -61,6 +64,7 @@ impl Store {
         checked: Option<&str>,
         session: &Secret,
         former: Option<&Secret>,
+        from: Option<IpAddr>,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
@@ -72,6 +76,8 @@ impl Store {
         }
         tx.make_room(user, former, now).await?;
         tx.insert_session(user, session, now).await?;
+        let (account, by) = tx.themselves(user, from, now).await?;
+        tx.write_down(account, &by, Deed::new(AuditAction::SignedIn, user)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -100,10 +106,20 @@ impl Store {
     }
 
     /// Ends a session.
-    pub(crate) async fn end_session(&self, secret: &Secret) -> Result<(), StoreError> {
-        let delete = "DELETE FROM sessions WHERE hash = $1";
-        sqlx::query(delete).bind(secret.hash().to_vec()).execute(&self.writer).await?;
-        Ok(())
+    pub(crate) async fn end_session(
+        &self,
+        secret: &Secret,
+        from: Option<IpAddr>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let delete = "DELETE FROM sessions WHERE hash = $1 RETURNING holder";
+        let query = sqlx::query(delete).bind(secret.hash().to_vec());
+        let Some(ended) = query.fetch_optional(tx.db()).await? else { return Ok(()) };
+        let user: UserId = row::text(&ended, "holder")?;
+        let (account, by) = tx.themselves(user, from, now).await?;
+        tx.write_down(account, &by, Deed::new(AuditAction::SignedOut, user)).await?;
+        tx.commit().await
     }
 
     /// Gives a user another password in place of the one that was checked, unless that has changed
@@ -112,6 +128,8 @@ impl Store {
         &self,
         checked: &Credentials,
         password: &str,
+        from: Option<IpAddr>,
+        now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
         let select = "SELECT 1 FROM users WHERE id = $1 AND password = $2";
@@ -120,6 +138,8 @@ impl Store {
             return Ok(false);
         }
         tx.set_password(checked.user, password).await?;
+        let (account, by) = tx.themselves(checked.user, from, now).await?;
+        tx.write_down(account, &by, Deed::new(AuditAction::PasswordChanged, checked.user)).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -4,11 +4,13 @@
 //! about a SHA-256 of what they sent, and leads back to no secret.
 
 use chrono::{DateTime, Utc};
+use postern_protocol::api::AuditAction;
 use postern_protocol::id::{AccountId, TokenId};
 use postern_protocol::secret::Secret;
 use sqlx::Row as _;
 
 use super::accounts::open_account;
+use super::audit::Deed;
 use super::{Account, Row, Store, StoreError, row};
 use crate::record::TokenRecord;
 
@@ -45,6 +47,7 @@ impl Account {
             open_account!("$2"),
             ", $3, $4, $5, $6, $7, $8, $9)"
         );
+        let mut tx = self.store.write().await?;
         sqlx::query(insert)
             .bind(token.id.as_str())
             .bind(self.id.as_str())
@@ -55,9 +58,10 @@ impl Account {
             .bind(token.devices.as_ref().map(row::to_json))
             .bind(row::millis(token.created_at))
             .bind(token.expires_at.map(row::millis))
-            .execute(&self.store.writer)
+            .execute(tx.db())
             .await?;
-        Ok(())
+        self.wrote(&mut tx, Deed::new(AuditAction::TokenCreated, token.id).became(token.facts())).await?;
+        tx.commit().await
     }
 
     /// Every token of the account, the newest first, those that have expired included.
@@ -73,9 +77,15 @@ impl Account {
 
     /// Forgets a token, and says whether there was one.
     pub(crate) async fn remove_token(&self, id: TokenId) -> Result<bool, StoreError> {
-        let delete = "DELETE FROM tokens WHERE account = $1 AND id = $2";
+        let mut tx = self.store.write().await?;
+        let delete =
+            concat!("DELETE FROM tokens WHERE account = $1 AND id = $2 RETURNING ", token_columns!());
         let query = sqlx::query(delete).bind(self.id.as_str()).bind(id.as_str());
-        Ok(query.execute(&self.store.writer).await?.rows_affected() > 0)
+        let Some(removed) = query.fetch_optional(tx.db()).await? else { return Ok(false) };
+        let deed = Deed::new(AuditAction::TokenRemoved, id).was(token(&removed)?.facts());
+        self.wrote(&mut tx, deed).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Users: people of an account.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::Role;
+use postern_protocol::api::{AuditAction, Role};
 use postern_protocol::id::{UserId, UserName};
 
 use super::accounts::open_account;
+use super::audit::{Deed, changed};
 use super::devices::is_taken;
 use super::{Account, Row, StoreError, Tx, row};
 use crate::record::{InvitationRecord, UserRecord};
@@ -69,6 +70,7 @@ impl Account {
         let mut tx = self.store.write().await?;
         self.insert_user(&mut tx, user, None).await?;
         self.offer(&mut tx, Some(user.id), invitation).await?;
+        self.wrote(&mut tx, Deed::new(AuditAction::UserAdded, user.id).became(user.facts())).await?;
         Ok(tx.commit().await?)
     }
 
@@ -124,6 +126,10 @@ impl Account {
         if after.disabled_at.is_some() || after.role < before.role || (before.admin && !after.admin) {
             tx.end_sessions(id).await?;
         }
+        let (was, became) = changed(&before.facts(), &after.facts());
+        if was != became {
+            self.wrote(&mut tx, Deed::new(AuditAction::UserEdited, id).was(was).became(became)).await?;
+        }
         Ok(tx.commit().await?)
     }
 
@@ -137,6 +143,7 @@ impl Account {
         if before.is_owner() {
             self.keep_an_owner(&mut tx).await?;
         }
+        self.wrote(&mut tx, Deed::new(AuditAction::UserRemoved, id).was(before.facts())).await?;
         Ok(tx.commit().await?)
     }
 
@@ -147,6 +154,7 @@ impl Account {
             return Ok(false);
         }
         tx.end_sessions(id).await?;
+        self.wrote(&mut tx, Deed::new(AuditAction::UserSignedOut, id)).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -28,8 +28,8 @@ pub(crate) struct VisitFilter {
 
 impl Store {
     /// Writes down what a relay saw. An event that was written before changes nothing, and a start
-    /// that comes after the end of its visit does not reopen it; nor can one relay touch what another
-    /// wrote.
+    /// that comes after the end of its visit does not reopen it, nor takes bytes back that were told of
+    /// meanwhile; nor can one relay touch what another wrote.
     pub(crate) async fn record_visits(&self, visits: &[Visit]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for visit in visits {
@@ -80,8 +80,11 @@ impl Tx {
                 (SELECT account FROM accesses WHERE id = $3), $2),
                 $3, $4, COALESCE((SELECT name FROM devices WHERE id = $4), $5), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
             ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome,
-                code = excluded.code, reason = excluded.reason, bytes_up = excluded.bytes_up,
-                bytes_down = excluded.bytes_down
+                code = excluded.code, reason = excluded.reason,
+                bytes_up = CASE WHEN excluded.bytes_up > visits.bytes_up
+                    THEN excluded.bytes_up ELSE visits.bytes_up END,
+                bytes_down = CASE WHEN excluded.bytes_down > visits.bytes_down
+                    THEN excluded.bytes_down ELSE visits.bytes_down END
             WHERE visits.outcome = 'open' AND visits.relay = excluded.relay";
         sqlx::query(upsert)
             .bind(visit.id.as_str())
@@ -104,7 +107,10 @@ impl Tx {
             .bind(row::signed(visit.bytes_down))
             .execute(self.db())
             .await?;
-        Ok(())
+        match visit.outcome {
+            VisitOutcome::Open => Ok(()),
+            VisitOutcome::Ended | VisitOutcome::Refused => self.forget_cut(visit.id).await,
+        }
     }
 }
 

@@ -40,7 +40,11 @@ async fn what_was_acknowledged_survives_a_kill() {
     }
     let config = crate::Config { state_dir: copy.path().to_owned(), ..api.config().clone() };
     let store = crate::setup::Installation::open(&config, &api.clock).await.unwrap().store;
-    let found = store.own_account().access(access.parse().unwrap(), api.clock.now()).await.unwrap();
+    let found = store
+        .own_account(crate::author::Author::machine(api.clock.now()))
+        .access(access.parse().unwrap(), api.clock.now())
+        .await
+        .unwrap();
     assert_eq!(found.unwrap().1.name.as_str(), "box42");
 }
 

@@ -173,7 +173,11 @@ async fn what_another_process_changed_is_told_too() {
     let store = crate::setup::Installation::open(api.config(), &api.clock).await.unwrap().store;
     let device = api.device("box42").await;
     feed.commit().await;
-    store.own_account().delete_device(device.parse().unwrap(), api.clock.now()).await.unwrap();
+    store
+        .own_account(crate::author::Author::machine(api.clock.now()))
+        .delete_device(device.parse().unwrap(), api.clock.now())
+        .await
+        .unwrap();
     assert_eq!(feed.commit().await.0, [format!("gone {device}")]);
 }
 

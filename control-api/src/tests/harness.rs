@@ -208,7 +208,14 @@ impl Api {
 
     /// A session of the first user, who is made if there is none: the cookie that a browser sends.
     pub(super) async fn session(&self) -> String {
-        if !self.app.store.own_account().has_owner().await.unwrap() {
+        if !self
+            .app
+            .store
+            .own_account(crate::author::Author::machine(self.clock.now()))
+            .has_owner()
+            .await
+            .unwrap()
+        {
             let link = admin::invite_an_owner(&self.config).await.unwrap();
             let token = link.reveal().split_once('#').unwrap().1;
             let body = json!({ "token": token, "name": OWNER.0, "password": OWNER.1 });

@@ -70,6 +70,7 @@ const ROUTES: &[(&str, &[Asks])] = &[
     ("PATCH /v1/accounts/{account}", &[Admins]),
     ("POST /v1/accounts/{account}/accesses", &[Admins]),
     ("GET /v1/accounts/{account}/accesses/{access}", &[Admins]),
+    ("GET /v1/audit", &[List]),
     ("GET /v1/devices", &[List]),
     ("POST /v1/devices", &[Nothing]),
     ("DELETE /v1/devices/{device}", &[For(Box, "")]),
@@ -124,6 +125,7 @@ const ROUTES: &[(&str, &[Asks])] = &[
             Where("source=192.0.2.99"),
         ],
     ),
+    ("DELETE /v1/visits/{visit}", &[For(Visit, "")]),
     ("GET /v1/visits/{visit}", &[For(Visit, "")]),
 ];
 

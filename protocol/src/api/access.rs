@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::HostKey;
+use super::{Actor, HostKey};
 use crate::id::{AccessId, DeviceId, DeviceName, Login, RelayId};
 
 /// `POST /v1/accesses`
@@ -134,6 +134,9 @@ pub struct Access {
     /// When an owner approved what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<DateTime<Utc>>,
+    /// Who made it; unknown for those made before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<Actor>,
     /// Everything needed to connect; absent while no relay is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HostKey, Visit};
 use crate::grant::{GrantVerifier, SignedGrants};
-use crate::id::{DeviceId, RelayId};
+use crate::id::{DeviceId, RelayId, VisitId};
 use crate::secret::Secret;
 use crate::wire::{BoxFacts, Web};
 
@@ -202,6 +202,13 @@ pub struct CertificateAnswer {
     pub authority: String,
 }
 
+/// The header by which a relay that asks for the feed says which lines it understands beyond the first
+/// ones, separated by commas: an older relay takes a line that it does not know for a broken feed.
+pub const FEED_UNDERSTANDS: &str = "postern-feed-understands";
+
+/// In [`FEED_UNDERSTANDS`]: [`FeedLine::Cut`].
+pub const FEED_CUTS: &str = "cut";
+
 /// One line of the feed. A relay applies lines as they come and calls them in force at `Commit`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
@@ -230,6 +237,12 @@ pub enum FeedLine {
     },
     /// Nothing changed; the control API is alive.
     Heartbeat,
+    /// A visit is to end now, though its access goes on. Said again until its end was told; only to a
+    /// relay that understands it, by [`FEED_UNDERSTANDS`].
+    Cut {
+        /// The visit.
+        visit: VisitId,
+    },
 }
 
 /// `POST /v1/relay/presence`: what a relay enforces, and who is connected to it.

@@ -43,7 +43,7 @@ async fn ask(
     Json(request): Json<CreateAccess>,
 ) -> Result<Response, ApiError> {
     let now = app.clock.now();
-    let theirs = app.store.account(accounts::find(&app, &account).await?.id);
+    let theirs = app.store.account(accounts::find(&app, &account).await?.id, caller.account.author().clone());
     let device = devices::find(&app, &theirs, &request.device).await?;
     let relays = app.store.relays().await?;
     let circumstances = Circumstances {
@@ -53,7 +53,11 @@ async fn ask(
         now,
         longest: app.config.max_duration,
     };
-    let access = AccessRecord { asked_by: Some(name(&caller)), ..request::access(request, &circumstances)? };
+    let access = AccessRecord {
+        asked_by: Some(name(&caller)),
+        created_by: Some(caller.account.author().actor().clone()),
+        ..request::access(request, &circumstances)?
+    };
     theirs.ask_for_access(&access).await?;
     info!(access = %access.id, device = %device.id, account = %theirs.id(), by = %caller.who, "access asked for");
     let location = [(header::LOCATION, format!("/v1/accounts/{}/accesses/{}", theirs.id(), access.id))];
@@ -67,11 +71,11 @@ async fn ask(
         ("access" = String, Path, description = "The access's id")),
     responses((status = 200, description = "The access", body = Access)))]
 async fn asked(
-    _: Admin,
+    Admin(caller): Admin,
     State(app): State<Shared>,
     Path((account, access)): Path<(String, String)>,
 ) -> Result<Answer<Access>, ApiError> {
-    let theirs = app.store.account(accounts::find(&app, &account).await?.id);
+    let theirs = app.store.account(accounts::find(&app, &account).await?.id, caller.account.author().clone());
     let access = look(&app, &theirs, known(&access)?).await?;
     match access.asked_by {
         Some(_) => Ok(Answer(access)),

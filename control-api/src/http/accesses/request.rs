@@ -78,6 +78,7 @@ pub(super) fn access(request: CreateAccess, at: &Circumstances<'_>) -> Result<Ac
         revision: 0,
         asked_by: None,
         approved_at: None,
+        created_by: None,
     })
 }
 

@@ -40,6 +40,7 @@ pub(in crate::http) fn view(
         revision: access.revision,
         asked_by: access.asked_by.clone(),
         approved_at: access.approved_at,
+        created_by: access.created_by.clone(),
         connection: Some(())
             .filter(|()| !access.awaits_approval())
             .and_then(|()| connection(access, device, relays, now)),

@@ -144,7 +144,10 @@ fn without_clocks(html: &str) -> String {
 
 async fn still_signed_in(app: &App, caller: &Caller) -> bool {
     match &caller.who {
-        Who::User { session, .. } => Caller::by_session(app, session.clone()).await.is_ok(),
+        Who::User { session, .. } => {
+            let from = caller.account.author().from();
+            Caller::by_session(app, session.clone(), from).await.is_ok()
+        }
         Who::Token(_) => false,
     }
 }

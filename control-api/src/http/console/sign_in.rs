@@ -12,6 +12,7 @@ use super::form::{Form, local_path, written};
 use super::language::Language;
 use super::page::{Page, bare};
 use super::{HOME, pieces};
+use crate::author::Author;
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::Query;
 use crate::http::session::{self, Visitor};
@@ -50,7 +51,7 @@ pub(super) async fn ask(
     if page.is_ok() {
         return Ok(Redirect::to(local_path(&next)).into_response());
     }
-    let nobody_yet = !app.store.own_account().has_owner().await?;
+    let nobody_yet = !app.store.own_account(Author::machine(app.clock.now())).has_owner().await?;
     Ok(asking(&app, language, "", &next, None, nobody_yet).into_response())
 }
 

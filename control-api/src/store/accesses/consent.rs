@@ -1,9 +1,11 @@
 //! Accesses that somebody outside the account asks for: no rule until an owner approves.
 
 use chrono::{DateTime, Utc};
+use postern_protocol::api::AuditAction;
 use postern_protocol::grant::MAX_GRANTS;
 use postern_protocol::id::AccessId;
 
+use super::super::audit::Deed;
 use super::super::leases::LeaseError;
 use super::super::{Account, StoreError, Tx, row};
 use super::CreateAccessError;
@@ -43,6 +45,7 @@ impl Account {
             return Err(CreateAccessError::TooMany);
         }
         self.insert_access(&mut tx, access).await?;
+        self.wrote(&mut tx, Deed::new(AuditAction::AccessAskedFor, access.id).became(access.facts())).await?;
         Ok(tx.commit().await?)
     }
 
@@ -72,6 +75,8 @@ impl Account {
             false => access.revoked_at = Some(now),
         }
         self.update_access(&mut tx, &access).await?;
+        let action = if approve { AuditAction::AccessApproved } else { AuditAction::AccessDenied };
+        self.wrote(&mut tx, Deed::new(action, id).became(access.facts())).await?;
         Ok(tx.commit().await?)
     }
 }

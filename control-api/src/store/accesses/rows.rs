@@ -15,7 +15,7 @@ macro_rules! access_columns {
          a.via AS a_via, a.leased_from AS a_leased_from, a.leased_port AS a_leased_port,
          a.created_at AS a_created_at, a.expires_at AS a_expires_at, a.revoked_at AS a_revoked_at,
          a.revised_at AS a_revised_at, a.revision AS a_revision, a.asked_by AS a_asked_by,
-         a.approved_at AS a_approved_at"
+         a.approved_at AS a_approved_at, a.created_by AS a_created_by"
     };
 }
 pub(in crate::store) use access_columns;
@@ -25,8 +25,9 @@ impl Account {
     pub(super) async fn insert_access(&self, tx: &mut Tx, access: &AccessRecord) -> Result<(), StoreError> {
         let insert =
             "INSERT INTO accesses (id, account, device, port, allowed, key, key_comment, login, note,
-                      created_at, expires_at, revised_at, revision, asked_by, via, leased_from, leased_port)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+                      created_at, expires_at, revised_at, revision, asked_by, via, leased_from, leased_port,
+                      created_by)
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
         sqlx::query(insert)
             .bind(access.id.as_str())
             .bind(self.id.as_str())
@@ -45,6 +46,7 @@ impl Account {
             .bind(row::word(&access.via))
             .bind(row::shown(access.leased.map(|leased| leased.relay).as_ref()))
             .bind(access.leased.map(|leased| i64::from(leased.port)))
+            .bind(access.created_by.as_ref().map(row::to_json))
             .execute(tx.db())
             .await?;
         Ok(())
@@ -98,6 +100,7 @@ pub(in crate::store) fn access(found: &Row) -> Result<AccessRecord, StoreError> 
         revision: row::count(found, "a_revision")?,
         asked_by: found.try_get("a_asked_by")?,
         approved_at: row::maybe_time(found, "a_approved_at")?,
+        created_by: row::maybe_json(found, "a_created_by")?,
     })
 }
 

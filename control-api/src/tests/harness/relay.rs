@@ -4,7 +4,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::{Request, header};
 use data_encoding::BASE64;
 use futures_util::StreamExt;
-use postern_protocol::api::FeedLine;
+use postern_protocol::api::{FEED_CUTS, FEED_UNDERSTANDS, FeedLine};
 use postern_protocol::grant::{GrantVerifier, Grants};
 use postern_protocol::secret::Secret;
 use serde_json::{Value, json};
@@ -25,10 +25,24 @@ impl Relay<'_> {
         self.api.raw("POST", &path, Some(body.to_string()), &[("authorization", &bearer)]).await
     }
 
+    /// Tells of a visit to a box, by this id and in this state, with as many bytes each way as the state
+    /// has letters; its id.
+    pub(in crate::tests) async fn visit(&self, device: &str, id: &str, outcome: &str) -> String {
+        let bytes = outcome.len();
+        let visit = json!({
+            "id": id, "relay": self.id, "entrance": "gate", "source": "192.0.2.99", "source_port": 5000,
+            "device": device, "started_at": "2026-11-21T12:00:00Z", "outcome": outcome, "code": outcome,
+            "reason": "because", "bytes_up": bytes, "bytes_down": bytes,
+        });
+        assert_eq!(self.post("visits", json!({ "events": [visit] })).await.status, 204);
+        id.to_owned()
+    }
+
     /// Opens the feed.
     pub(in crate::tests) async fn feed(&self) -> FeedReader {
         let request = Request::get("/v1/relay/feed")
             .header(header::HOST, "api")
+            .header(FEED_UNDERSTANDS, FEED_CUTS)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()));
         let response = send(self.api.address, request.body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), 200);
@@ -120,6 +134,7 @@ impl FeedReader {
                 FeedLine::Commit { revision } => return (lines, revision),
                 FeedLine::Snapshot => lines.push("snapshot".to_owned()),
                 FeedLine::Gone { device } => lines.push(format!("gone {device}")),
+                FeedLine::Cut { visit } => lines.push(format!("cut {visit}")),
                 FeedLine::Box { device, grants, .. } => {
                     let grants = grants.verify(&self.verifier).expect("the API's signature");
                     assert_eq!(grants.device, device);

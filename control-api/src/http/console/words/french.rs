@@ -167,6 +167,7 @@ pub(super) fn reason<'a>(code: &str, reason: &'a str) -> Cow<'a, str> {
         "shutting_down" => "le relais s'arrêtait",
         "tunnel_lost" => "la liaison avec la box a été perdue",
         "relay_restarted" => "le relais a redémarré",
+        "cut" => "un opérateur a coupé la visite",
         "stalled" => "la visite s'est figée",
         "ended_by_box" => "la box a mis fin à la visite",
         _ => return reason.into(),
