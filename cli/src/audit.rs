@@ -46,8 +46,8 @@ impl AuditCommand {
     /// Does it.
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let Self::List(list) = self;
-        let records = session.api.list::<AuditRecord>(&["audit"], &list.query(Utc::now()), list.limit.into());
-        let records = records.await?;
+        let query = list.query(Utc::now());
+        let records = session.api.list::<AuditRecord>(&["audit"], &query, list.limit.into()).await?;
         session.output.list(&records, "nothing was done", shown)?;
         if records.page.next.is_some() && !session.output.json {
             note(&format!("there are more; these are the newest {}, see --limit", records.items.len()));
