@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use quinn_proto::{TransportConfig, VarInt};
 
+mod batch;
 mod outage;
 mod probe;
 #[cfg(test)]
 mod tests;
 
+pub use batch::Batching;
 pub use outage::{Link, OutageConfig};
 pub use probe::{End, Probe, TICK};
 

@@ -10,12 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_protocol::tunnel;
+use postern_protocol::tunnel::{self, Batching};
 use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{
-    ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, VarInt,
-};
+use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig, VarInt};
 use ring::hmac;
 use rustls::RootCertStore;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -41,7 +39,7 @@ pub(crate) fn open(socket: UdpSocket, seed: &[u8; 32]) -> anyhow::Result<Endpoin
     let ids = Ids { key: derived(b"connection ids") };
     let mut config = EndpointConfig::new(Arc::new(derived(b"stateless resets")));
     config.cid_generator(move || Box::new(ids.clone())).min_reset_interval(Duration::ZERO);
-    Endpoint::new(config, None, socket, Arc::new(TokioRuntime)).context("opening the QUIC endpoint")
+    Endpoint::new(config, None, socket, Arc::new(Batching)).context("opening the QUIC endpoint")
 }
 
 /// Gives the endpoint its certificate; handshakes from now on show this one.

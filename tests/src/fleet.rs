@@ -14,7 +14,7 @@ use postern_protocol::wire::{self, BoxFacts, Membership, ToAgent, ToRelay, frame
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
 use rcgen::{CertificateParams, KeyPair};
-use reqwest::Method;
+use reqwest::{Client, Method};
 use rustls::RootCertStore;
 use tokio::task::JoinSet;
 
@@ -23,7 +23,7 @@ use crate::api::{answer, http_client};
 use crate::identity::{Identity, provider};
 
 /// How many boxes are made or dial at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 32;
 
 /// How often an idle box is heard of, as real agents do it.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -60,7 +60,7 @@ impl Fleet {
             let (api, url, token, numbers) =
                 (stack.api.clone(), stack.api.url(), token.clone(), numbers.clone());
             workers.spawn(async move {
-                let mut made = Vec::new();
+                let (client, mut made) = (http_client(), Vec::new());
                 loop {
                     let number = numbers.fetch_add(1, Relaxed);
                     if number >= count {
@@ -69,7 +69,7 @@ impl Fleet {
                     let name = format!("fleet-{number}").parse().expect("a box's name");
                     let device: Device =
                         api.post("/v1/devices", &CreateDevice { name }).await.expect("a box is created");
-                    made.push(enrol(&url, &token, &device).await);
+                    made.push(enrol(&client, &url, &token, &device).await);
                 }
             });
         }
@@ -107,13 +107,13 @@ impl Fleet {
 }
 
 /// Takes a box's certificate, as a relay does for it.
-async fn enrol(api: &str, relay: &Secret, device: &Device) -> ClientConfig {
+async fn enrol(client: &Client, api: &str, relay: &Secret, device: &Device) -> ClientConfig {
     let string = &device.join.as_ref().expect("a new box has a join string").string;
     let string: JoinString = string.parse().expect("a join string");
     let key = KeyPair::generate().expect("a key can be made");
     let csr = CertificateParams::default().serialize_request(&key).expect("a request can be made");
     let join = JoinBox { token: string.token, csr: BASE64.encode(csr.der()), facts: facts() };
-    let post = http_client().request(Method::POST, format!("{api}/v1/relay/join"));
+    let post = client.request(Method::POST, format!("{api}/v1/relay/join"));
     let membership: Membership =
         answer(post.bearer_auth(relay.reveal()).json(&join)).await.expect("the box joins");
     config(&Identity::of_member(membership, &key))

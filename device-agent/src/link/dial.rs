@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use postern_protocol::tunnel::transport;
+use postern_protocol::tunnel::{Batching, transport};
 use postern_protocol::wire::RELAY_NAME;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime, TransportConfig,
-    TransportErrorCode, VarInt,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TransportConfig, TransportErrorCode,
+    VarInt,
 };
 use tokio::net::lookup_host;
 use tokio::sync::watch;
@@ -184,7 +184,7 @@ async fn resolve(relay: &str) -> Result<Vec<SocketAddr>, DialError> {
 /// Tries one address by one way; nothing if nobody answers there.
 async fn attempt(relay: SocketAddr, config: ClientConfig, way: &Way) -> anyhow::Result<Option<Dialled>> {
     let socket = way.socket(relay)?;
-    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(Batching))?;
     let connecting = endpoint.connect_with(config, relay, RELAY_NAME)?;
     let way = watch::Sender::new(way.clone());
     match timeout(HANDSHAKE_TIMEOUT, connecting).await {

@@ -68,6 +68,7 @@ async fn measure(plan: &Plan) -> Results {
     let mut routes = vec![Route::direct(service)];
     routes.extend(route::openssh::both(&scene, service).await);
     routes.extend(route::rathole::plain(&scene, service).await);
+    routes.extend(route::rathole::tls(&scene, service).await);
     routes.extend(route::rathole::noise(&scene, service).await);
     routes.extend(route::bore::plain(&scene, service).await);
     routes.extend(route::postern::both(&mut postern, service).await);

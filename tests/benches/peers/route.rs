@@ -54,10 +54,20 @@ pub(crate) async fn answers(address: SocketAddr) {
     .await;
 }
 
+/// Waits until somebody listens there.
+pub(crate) async fn listens(address: SocketAddr) {
+    postern_tests::eventually(&format!("{address} listens"), postern_tests::SOON, async || {
+        tokio::net::TcpStream::connect(address).await.ok()
+    })
+    .await;
+}
+
 /// A running program of a peer.
 pub(crate) fn run(scene: &std::sync::Arc<Scene>, name: &str, program: &str, arguments: &[&str]) -> Program {
     let mut command = std::process::Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", program]).args(arguments);
+    // A peer that loses its server at the end is no error of ours.
+    command.env("RUST_LOG", "off");
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     Program::start(scene, name, command)
 }

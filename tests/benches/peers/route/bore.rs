@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use postern_tests::Scene;
 
-use super::{Route, answers, is_installed, run, skip};
+use super::{Route, answers, is_installed, listens, run, skip};
+
+/// Where its server always listens, so its address must be free of others.
+const CONTROL: u16 = 7835;
 
 /// bore, if it is installed.
 pub(crate) async fn plain(scene: &Arc<Scene>, service: SocketAddr) -> Option<Route> {
@@ -13,10 +16,10 @@ pub(crate) async fn plain(scene: &Arc<Scene>, service: SocketAddr) -> Option<Rou
         skip("bore", "cargo install bore-cli");
         return None;
     }
-    // Its control port is fixed, so its address must be free of others.
     let (host, public) = (scene.address().to_string(), scene.free_address());
     let server =
         run(scene, "bore-server", "bore", &["server", "--bind-addr", &host, "--bind-tunnels", &host]);
+    listens((scene.address(), CONTROL).into()).await;
     let (port, to) = (service.port().to_string(), public.port().to_string());
     let client = run(scene, "bore-client", "bore", &["local", &port, "--to", &host, "--port", &to]);
     answers(public).await;

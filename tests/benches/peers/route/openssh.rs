@@ -15,7 +15,8 @@ const CIPHER: &str = "aes128-gcm@openssh.com";
 /// The two ways through `ssh -R`: by the port that sshd opens, and by `ssh -L` through that sshd.
 pub(crate) async fn both(scene: &Arc<Scene>, service: SocketAddr) -> [Route; 2] {
     let key = Key::generate(scene.new_dir("openssh").join("id"), "ed25519").await;
-    let sshd = Sshd::with(scene, &key.public()).await;
+    let believed = format!("AuthorizedKeysFile {}.pub", key.path().display());
+    let sshd = Sshd::with(scene, &believed).await;
     let (public, through) = (scene.free_address(), scene.free_address());
     let options = |forward: &str, value: &str| -> Vec<String> {
         let at = sshd.address();

@@ -18,8 +18,10 @@ pub(crate) struct Postern {
 /// Starts one.
 pub(crate) async fn start(service: SocketAddr) -> Postern {
     let ports = free_range();
-    let relay =
-        format!("ports = \"{ports}\"\n[limits]\nconnections_per_source = 4096\nvisits_per_box = 4096");
+    let relay = format!(
+        "ports = \"{ports}\"\n[limits]\nport_connections_per_source = 4096\n\
+         gate_connections_per_source = 4096\nvisits_per_box = 4096"
+    );
     let stack = Stack::with().relay(&relay).start().await;
     let machine = stack.add_box_with("box42", &format!("[services]\nbench = \"{service}\"")).await;
     Postern { stack, machine }

@@ -1,4 +1,4 @@
-//! rathole: one TCP port forwarded, over Noise.
+//! rathole: one TCP port forwarded; plainly, over TLS, or over Noise.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +11,33 @@ use super::{Route, answers, is_installed, run, skip};
 pub(crate) async fn noise(scene: &Arc<Scene>, service: SocketAddr) -> Option<Route> {
     let transport = "[ROLE.transport]\ntype = \"noise\"\n[ROLE.transport.noise]\npattern = \"Noise_NN_25519_ChaChaPoly_BLAKE2s\"\n";
     start(scene, "rathole (noise)", service, transport).await
+}
+
+/// rathole with TLS between its ends.
+pub(crate) async fn tls(scene: &Arc<Scene>, service: SocketAddr) -> Option<Route> {
+    let dir = scene.new_dir("rathole-tls");
+    let at = |name: &str| dir.join(name).to_str().expect("temporary paths are text").to_owned();
+    let (key, certificate, identity) = (at("key.pem"), at("certificate.pem"), at("identity.pfx"));
+    openssl(&[
+        &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"],
+        &["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"][..],
+        &["-keyout", &key, "-out", &certificate],
+    ])?;
+    openssl(&[
+        &["pkcs12", "-export", "-passout", "pass:bench", "-inkey", &key, "-in", &certificate][..],
+        &["-out", &identity],
+    ])?;
+    let transport = format!(
+        "[ROLE.transport]\ntype = \"tls\"\n[ROLE.transport.tls]\ntrusted_root = \"{certificate}\"\n\
+         hostname = \"localhost\"\npkcs12 = \"{identity}\"\npkcs12_password = \"bench\"\n"
+    );
+    start(scene, "rathole (TLS)", service, &transport).await
+}
+
+/// Runs openssl; nothing if it is missing or fails.
+fn openssl(words: &[&[&str]]) -> Option<()> {
+    let done = std::process::Command::new("openssl").args(words.concat()).output().ok()?;
+    done.status.success().then_some(())
 }
 
 /// rathole without encryption.

@@ -1,0 +1,222 @@
+//! Datagrams leave in larger batches.
+//!
+//! The QUIC library hands the kernel ten datagrams at a time, and the kernel would take several times as
+//! many for the same price: sending is the largest part of what bulk costs. So batches that are full, and
+//! so probably not the last, wait for those that follow, until the batch is as large as the kernel takes
+//! or nobody else has anything to do. What is not full leaves at once, and so does all that waits.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
+use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use tokio::sync::Notify;
+
+#[cfg(test)]
+mod tests;
+
+/// As many datagrams as the library hands over at once, unless it has fewer.
+const FULL: usize = 10;
+
+/// The most datagrams in a batch of ours: no kernel takes more than 64, nor more bytes than an IP packet
+/// can have.
+const MOST: usize = 5 * FULL;
+const MOST_BYTES: usize = 65_000;
+
+/// Tokio, with sockets that send in larger batches.
+#[derive(Debug)]
+pub struct Batching;
+
+impl Runtime for Batching {
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        TokioRuntime.new_timer(at)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        TokioRuntime.spawn(future);
+    }
+
+    #[expect(clippy::disallowed_types, reason = "it opens none: it is given one that the caller opened")]
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Ok(Batcher::start(TokioRuntime.wrap_udp_socket(socket)?))
+    }
+
+    fn now(&self) -> Instant {
+        TokioRuntime.now()
+    }
+}
+
+/// A socket, and the batch that waits in front of it.
+#[derive(Debug)]
+struct Batcher {
+    socket: Arc<dyn AsyncUdpSocket>,
+    batch: Mutex<Batch>,
+    /// Something waits, or the socket is no longer wanted.
+    waits: Arc<Notify>,
+}
+
+impl Batcher {
+    fn start(socket: Arc<dyn AsyncUdpSocket>) -> Arc<Self> {
+        let waits = Arc::new(Notify::new());
+        let batcher = Arc::new(Self { socket, batch: Mutex::default(), waits: waits.clone() });
+        tokio::spawn(send_left_overs(Arc::downgrade(&batcher), waits));
+        batcher
+    }
+
+    fn batch(&self) -> MutexGuard<'_, Batch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what waits; it goes on waiting if the kernel has no room.
+    fn flush(&self, batch: &mut Batch) -> io::Result<()> {
+        match batch.transmit().map(|transmit| self.socket.try_send(&transmit)) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            // Whatever else is wrong with it, nobody tries again.
+            sent => {
+                batch.bytes.clear();
+                sent.unwrap_or(Ok(()))
+            }
+        }
+    }
+
+    /// Sends what waits, if it can; whether it still waits.
+    fn is_held_up(&self) -> bool {
+        let mut batch = self.batch();
+        let _or_later = self.flush(&mut batch);
+        !batch.bytes.is_empty()
+    }
+}
+
+/// Sends what nobody has completed, once everybody else has had their turn.
+async fn send_left_overs(batcher: Weak<Batcher>, waits: Arc<Notify>) {
+    loop {
+        waits.notified().await;
+        tokio::task::yield_now().await;
+        let Some(batcher) = batcher.upgrade() else { return };
+        let mut poller = batcher.socket.clone().create_io_poller();
+        while batcher.is_held_up() {
+            if std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.waits.notify_one();
+    }
+}
+
+impl AsyncUdpSocket for Batcher {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.socket.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let mut batch = self.batch();
+        if !batch.takes(transmit, self.socket.max_transmit_segments()) {
+            self.flush(&mut batch)?;
+        }
+        if batch.bytes.is_empty() && !is_full(transmit) {
+            return self.socket.try_send(transmit);
+        }
+        batch.take(transmit);
+        if !is_full(transmit) {
+            // It is taken: if the kernel has no room now, it leaves with the left-overs.
+            let _later = self.flush(&mut batch);
+        }
+        if !batch.bytes.is_empty() {
+            self.waits.notify_one();
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context,
+        buffers: &mut [io::IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_recv(cx, buffers, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.socket.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.socket.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.may_fragment()
+    }
+}
+
+/// Whether there may be more where this came from.
+fn is_full(transmit: &Transmit<'_>) -> bool {
+    transmit.segment_size.is_some_and(|size| transmit.contents.len() == size * FULL)
+}
+
+/// Datagrams of one size that go to one place; only the last may be smaller.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    size: usize,
+    to: Option<Envelope>,
+}
+
+/// What datagrams that leave together have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Envelope {
+    destination: SocketAddr,
+    ecn: Option<EcnCodepoint>,
+    source: Option<IpAddr>,
+}
+
+impl Envelope {
+    fn of(transmit: &Transmit<'_>) -> Self {
+        Self { destination: transmit.destination, ecn: transmit.ecn, source: transmit.src_ip }
+    }
+}
+
+impl Batch {
+    /// Whether these may leave together with those that wait, or none wait.
+    fn takes(&self, transmit: &Transmit<'_>, most: usize) -> bool {
+        if self.bytes.is_empty() {
+            return true;
+        }
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let together = self.bytes.len() + transmit.contents.len();
+        let fits = together <= MOST_BYTES && together.div_ceil(self.size) <= most.min(MOST);
+        let is_open = self.bytes.len().is_multiple_of(self.size);
+        let is_alike = match transmit.segment_size {
+            Some(size) => size == self.size,
+            None => size <= self.size,
+        };
+        is_open && is_alike && fits && self.to == Some(Envelope::of(transmit))
+    }
+
+    fn take(&mut self, transmit: &Transmit<'_>) {
+        if self.bytes.is_empty() {
+            self.size = transmit.segment_size.unwrap_or(transmit.contents.len());
+            self.to = Some(Envelope::of(transmit));
+        }
+        self.bytes.extend_from_slice(transmit.contents);
+    }
+
+    fn transmit(&self) -> Option<Transmit<'_>> {
+        let Envelope { destination, ecn, source } = self.to.filter(|_| !self.bytes.is_empty())?;
+        let segment_size = (self.bytes.len() > self.size).then_some(self.size);
+        Some(Transmit { destination, ecn, contents: &self.bytes, segment_size, src_ip: source })
+    }
+}

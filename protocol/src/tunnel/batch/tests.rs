@@ -1,0 +1,147 @@
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::*;
+
+const SIZE: usize = 100;
+const HERE: &str = "127.0.0.1:1";
+const THERE: &str = "127.0.0.1:2";
+
+/// A kernel that writes down what it was given.
+#[derive(Debug, Default)]
+struct Kernel {
+    sent: Mutex<Vec<(SocketAddr, usize, Option<usize>)>>,
+    is_full: AtomicBool,
+    has_room: Arc<Notify>,
+}
+
+impl Kernel {
+    fn sent(&self) -> Vec<(SocketAddr, usize, Option<usize>)> {
+        self.sent.lock().unwrap().clone()
+    }
+}
+
+#[derive(Debug)]
+struct Room(Arc<Kernel>);
+
+impl UdpPoller for Room {
+    fn poll_writable(self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        if !self.0.is_full.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        let (waker, has_room) = (cx.waker().clone(), self.0.has_room.clone());
+        tokio::spawn(async move {
+            has_room.notified().await;
+            waker.wake();
+        });
+        Poll::Pending
+    }
+}
+
+impl AsyncUdpSocket for Kernel {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Room(self))
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.is_full.load(Relaxed) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let sent = (transmit.destination, transmit.contents.len(), transmit.segment_size);
+        self.sent.lock().unwrap().push(sent);
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        _: &mut Context,
+        _: &mut [io::IoSliceMut<'_>],
+        _: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(HERE.parse().unwrap())
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        64
+    }
+}
+
+fn scene() -> (Arc<Kernel>, Arc<Batcher>) {
+    let kernel = Arc::new(Kernel::default());
+    (kernel.clone(), Batcher::start(kernel))
+}
+
+fn send(batcher: &Batcher, to: &str, datagrams: usize) -> io::Result<()> {
+    let contents = vec![0; datagrams * SIZE];
+    let segment_size = (datagrams > 1).then_some(SIZE);
+    let destination = to.parse().unwrap();
+    batcher.try_send(&Transmit { destination, ecn: None, contents: &contents, segment_size, src_ip: None })
+}
+
+fn sent(to: &str, datagrams: usize) -> (SocketAddr, usize, Option<usize>) {
+    (to.parse().unwrap(), datagrams * SIZE, (datagrams > 1).then_some(SIZE))
+}
+
+/// Lets the task that sends left-overs have its turns.
+async fn everybody_had_a_turn() {
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn full_batches_leave_together_with_the_one_that_is_not() {
+    let (kernel, batcher) = scene();
+    send(&batcher, HERE, FULL).unwrap();
+    send(&batcher, HERE, FULL).unwrap();
+    assert_eq!(kernel.sent(), []);
+    send(&batcher, HERE, 3).unwrap();
+    assert_eq!(kernel.sent(), [sent(HERE, 23)]);
+    send(&batcher, HERE, 1).unwrap();
+    assert_eq!(kernel.sent(), [sent(HERE, 23), sent(HERE, 1)]);
+}
+
+#[tokio::test]
+async fn full_batches_that_nothing_follows_leave_once_nobody_has_anything_to_do() {
+    let (kernel, batcher) = scene();
+    send(&batcher, HERE, FULL).unwrap();
+    everybody_had_a_turn().await;
+    assert_eq!(kernel.sent(), [sent(HERE, FULL)]);
+}
+
+#[tokio::test]
+async fn no_batch_is_larger_than_the_kernel_takes() {
+    let (kernel, batcher) = scene();
+    for _ in 0..12 {
+        send(&batcher, HERE, FULL).unwrap();
+    }
+    everybody_had_a_turn().await;
+    assert_eq!(kernel.sent(), [sent(HERE, MOST), sent(HERE, MOST), sent(HERE, 2 * FULL)]);
+}
+
+#[tokio::test]
+async fn what_goes_elsewhere_does_not_mix() {
+    let (kernel, batcher) = scene();
+    send(&batcher, HERE, FULL).unwrap();
+    send(&batcher, THERE, FULL).unwrap();
+    send(&batcher, THERE, 1).unwrap();
+    assert_eq!(kernel.sent(), [sent(HERE, FULL), sent(THERE, FULL + 1)]);
+}
+
+#[tokio::test]
+async fn what_the_kernel_has_no_room_for_waits_and_is_not_lost() {
+    let (kernel, batcher) = scene();
+    kernel.is_full.store(true, Relaxed);
+    send(&batcher, HERE, FULL).unwrap();
+    send(&batcher, HERE, 2).unwrap();
+    assert_eq!(send(&batcher, THERE, 1).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    everybody_had_a_turn().await;
+    assert_eq!(kernel.sent(), []);
+    kernel.is_full.store(false, Relaxed);
+    kernel.has_room.notify_one();
+    everybody_had_a_turn().await;
+    assert_eq!(kernel.sent(), [sent(HERE, FULL + 2)]);
+}
