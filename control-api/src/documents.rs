@@ -73,6 +73,7 @@ mod tests {
             asked_by: None,
             approved_at: None,
             created_by: None,
+            version: 1,
         }
     }
 

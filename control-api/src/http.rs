@@ -31,6 +31,7 @@ mod auth;
 mod console;
 mod devices;
 mod error;
+mod etag;
 mod events;
 mod extract;
 mod health;

@@ -11,9 +11,30 @@ use postern_protocol::id::{
 use postern_protocol::ssh_key::PublicKey;
 use postern_protocol::wire::{BoxFacts, Web};
 
+use crate::store::Stale;
+
 /// How long a relay may be silent before it, and its boxes with it, count as gone: two of its
 /// reports may be lost.
 pub(crate) const PRESENCE_LEASE: TimeDelta = TimeDelta::seconds(15);
+
+/// What somebody has seen of what they want to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// They do not say: whatever there is.
+    Any,
+    /// One of these versions.
+    These(Vec<u64>),
+}
+
+impl Seen {
+    /// Whether they have seen this version; without it, their change would undo one that they have not.
+    pub(crate) fn check(&self, version: u64) -> Result<(), Stale> {
+        match self {
+            Self::These(versions) if !versions.contains(&version) => Err(Stale),
+            Self::These(_) | Self::Any => Ok(()),
+        }
+    }
+}
 
 /// A box.
 #[derive(Debug, Clone)]
@@ -31,6 +52,8 @@ pub(crate) struct DeviceRecord {
     pub(crate) host_keys: Vec<HostKey>,
     pub(crate) changed_keys: Option<ChangedKeys>,
     pub(crate) deleted_at: Option<DateTime<Utc>>,
+    /// Counts its edits.
+    pub(crate) version: u64,
     /// What the relay that saw it last says.
     pub(crate) presence: Option<PresenceRecord>,
 }
@@ -111,6 +134,8 @@ pub(crate) struct AccessRecord {
     pub(crate) approved_at: Option<DateTime<Utc>>,
     /// Who made it, if that was written down.
     pub(crate) created_by: Option<Actor>,
+    /// Counts its edits.
+    pub(crate) version: u64,
 }
 
 impl AccessRecord {
@@ -196,6 +221,8 @@ pub(crate) struct AccountRecord {
     pub(crate) own: bool,
     pub(crate) users: u64,
     pub(crate) devices: u64,
+    /// Counts its edits.
+    pub(crate) version: u64,
 }
 
 /// A user, without their password.
@@ -210,6 +237,8 @@ pub(crate) struct UserRecord {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) signed_in_at: Option<DateTime<Utc>>,
     pub(crate) disabled_at: Option<DateTime<Utc>>,
+    /// Counts their edits.
+    pub(crate) version: u64,
 }
 
 impl UserRecord {

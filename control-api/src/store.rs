@@ -43,7 +43,7 @@ mod visits;
 pub(crate) use accesses::{
     AccessFilter, CreateAccessError, Creation, DecideError, EditAccessError, Edits, Phase,
 };
-pub(crate) use accounts::{AddAccountError, CloseError};
+pub(crate) use accounts::{AddAccountError, CloseError, RenameAccountError};
 pub(crate) use activity::{DAYS, DeviceActivity};
 pub(crate) use audit::AuditFilter;
 pub(crate) use census::Census;
@@ -130,6 +130,11 @@ pub(crate) enum StoreError {
     )]
     OtherKeys,
 }
+
+/// Something was edited since whoever wants to change it has read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it was edited since it was read")]
+pub(crate) struct Stale;
 
 /// A page of a list: newest first, so many, and after this one.
 #[derive(Debug, Clone, Copy)]

@@ -9,6 +9,7 @@ mod console;
 mod cuts;
 mod devices;
 mod durability;
+mod etag;
 mod feed;
 mod harness;
 mod host_keys;

@@ -19,12 +19,13 @@ use utoipa_axum::routes;
 use super::address::CallerAddress;
 use super::auth::{Caller, Operator, Viewer};
 use super::error::{ApiError, Code};
+use super::etag::{IfMatch, IfNoneMatch, changed, tagged};
 use super::extract::{Json, Path, Query, RawJson};
 use super::idempotency::{self, IdempotencyKey};
 use super::paging::{Cursor, Wanted};
 use super::{App, Shared, devices};
 use crate::once::Once;
-use crate::record::AccessRecord;
+use crate::record::{AccessRecord, Seen};
 use crate::status::Standing;
 use crate::store::{AccessFilter, Account, CreateAccessError, Creation, EditAccessError, LeaseError, Phase};
 
@@ -168,29 +169,33 @@ pub(super) async fn add(
 
 /// Shows an access.
 #[utoipa::path(get, path = "/v1/accesses/{access}", tag = "accesses",
-    params(("access" = String, Path, description = "Its id")),
-    responses((status = 200, description = "The access", body = Access)))]
+    params(("access" = String, Path, description = "Its id"), IfNoneMatch),
+    responses((status = 200, description = "The access", body = Access, headers(("ETag" = String, description = "Its version")))))]
 async fn show(
     Viewer(caller): Viewer,
     State(app): State<Shared>,
     Path(access): Path<String>,
-) -> Result<Answer<Access>, ApiError> {
-    Ok(Answer(look(&app, &caller.account, known(&access)?).await?))
+    seen: IfNoneMatch,
+) -> Result<Response, ApiError> {
+    let (version, access) = look(&app, &caller.account, known(&access)?).await?;
+    Ok(tagged(version, &access, &seen))
 }
 
 /// Extends, shortens or edits an access; what is left out stays.
 #[utoipa::path(patch, path = "/v1/accesses/{access}", tag = "accesses",
-    params(("access" = String, Path, description = "Its id")), request_body = EditAccess,
-    responses((status = 200, description = "The access", body = Access)))]
+    params(("access" = String, Path, description = "Its id"), IfMatch), request_body = EditAccess,
+    responses((status = 200, description = "The access", body = Access, headers(("ETag" = String, description = "Its version")))))]
 async fn edit(
     Operator(caller): Operator,
     State(app): State<Shared>,
     Path(access): Path<String>,
+    seen: IfMatch,
     Json(change): Json<EditAccess>,
-) -> Result<Answer<Access>, ApiError> {
+) -> Result<Response, ApiError> {
     let id = known(&access)?;
-    self::change(&app, &caller, id, change).await?;
-    Ok(Answer(look(&app, &caller.account, id).await?))
+    self::change(&app, &caller, id, change, &seen.seen()).await?;
+    let (version, access) = look(&app, &caller.account, id).await?;
+    Ok(changed(version, &access))
 }
 
 /// Changes an access, and waits until the change is in force.
@@ -199,10 +204,11 @@ pub(super) async fn change(
     caller: &Caller,
     id: AccessId,
     change: EditAccess,
+    seen: &Seen,
 ) -> Result<(), ApiError> {
     let now = app.clock.now();
     let edits = request::edits(change, now, app.config.max_duration)?;
-    caller.account.edit_access(id, edits, now).await?;
+    caller.account.edit_access(id, edits, seen, now).await?;
     info!(access = %id, "access edited");
     wait::until_enforced(app).await
 }
@@ -235,10 +241,11 @@ pub(super) fn not_found() -> ApiError {
     ApiError::new(Code::AccessNotFound, "no access has this id")
 }
 
-async fn look(app: &App, account: &Account, id: AccessId) -> Result<Access, ApiError> {
+/// An access as it is now, and the version that it has.
+async fn look(app: &App, account: &Account, id: AccessId) -> Result<(u64, Access), ApiError> {
     let now = app.clock.now();
     let (access, device) = account.access(id, now).await?.ok_or_else(not_found)?;
-    Ok(view(&access, &device, &app.store.relays().await?, now))
+    Ok((access.version, view(&access, &device, &app.store.relays().await?, now)))
 }
 
 fn phase(status: AccessStatus) -> Phase {
@@ -316,6 +323,7 @@ impl From<EditAccessError> for ApiError {
     fn from(problem: EditAccessError) -> Self {
         match problem {
             EditAccessError::Unknown => not_found(),
+            EditAccessError::Stale(stale) => stale.into(),
             EditAccessError::Revoked => {
                 Self::new(Code::AccessRevoked, "this access was deleted for good; create a new one")
             }

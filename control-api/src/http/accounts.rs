@@ -12,12 +12,13 @@ use utoipa_axum::routes;
 
 use super::auth::{Admin, Caller};
 use super::error::{ApiError, Code};
+use super::etag::{IfMatch, IfNoneMatch, changed, tagged};
 use super::extract::{Json, Path};
 use super::text::label;
 use super::{App, Shared, users};
 use crate::entropy::entropy;
 use crate::record::AccountRecord;
-use crate::store::{AddAccountError, CloseError};
+use crate::store::{AddAccountError, CloseError, RenameAccountError};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, rename, close))
@@ -59,33 +60,39 @@ pub(super) async fn add(app: &App, caller: &Caller, request: CreateAccount) -> R
 
 /// Shows an account.
 #[utoipa::path(get, path = "/v1/accounts/{account}", tag = "accounts",
-    params(("account" = String, Path, description = "Its id or its name")),
-    responses((status = 200, description = "The account", body = Account)))]
+    params(("account" = String, Path, description = "Its id or its name"), IfNoneMatch),
+    responses((status = 200, description = "The account", body = Account, headers(("ETag" = String, description = "Its version")))))]
 async fn show(
     _: Admin,
     State(app): State<Shared>,
     Path(account): Path<String>,
-) -> Result<Answer<Account>, ApiError> {
-    Ok(Answer(view(find(&app, &account).await?)))
+    known: IfNoneMatch,
+) -> Result<Response, ApiError> {
+    let account = find(&app, &account).await?;
+    let version = account.version;
+    Ok(tagged(version, &view(account), &known))
 }
 
 /// Gives an account another name.
 #[utoipa::path(patch, path = "/v1/accounts/{account}", tag = "accounts",
-    params(("account" = String, Path, description = "Its id or its name")), request_body = RenameAccount,
-    responses((status = 200, description = "The account", body = Account)))]
+    params(("account" = String, Path, description = "Its id or its name"), IfMatch), request_body = RenameAccount,
+    responses((status = 200, description = "The account", body = Account, headers(("ETag" = String, description = "Its version")))))]
 pub(super) async fn rename(
     Admin(caller): Admin,
     State(app): State<Shared>,
     Path(account): Path<String>,
+    seen: IfMatch,
     Json(change): Json<RenameAccount>,
-) -> Result<Answer<Account>, ApiError> {
+) -> Result<Response, ApiError> {
     let account = find(&app, &account).await?;
     let name = label(&change.name)?;
-    if !app.store.rename_account(account.id, name, caller.account.author()).await? {
+    if !app.store.rename_account(account.id, name, &seen.seen(), caller.account.author()).await? {
         return Err(not_found());
     }
     info!(account = %account.id, from = account.name, to = name, by = %caller.who, "account renamed");
-    Ok(Answer(view(find(&app, account.id.as_str()).await?)))
+    let account = find(&app, account.id.as_str()).await?;
+    let version = account.version;
+    Ok(changed(version, &view(account)))
 }
 
 /// Closes an account for good: its boxes are deleted, their visits end at once, and its users and
@@ -114,12 +121,22 @@ pub(super) async fn find(app: &App, id_or_name: &str) -> Result<AccountRecord, A
 }
 
 fn view(account: AccountRecord) -> Account {
-    let AccountRecord { id, name, created_at, own, users, devices } = account;
+    let AccountRecord { id, name, created_at, own, users, devices, version: _ } = account;
     Account { id, name, created_at, own, users, devices, owner: None }
 }
 
 fn not_found() -> ApiError {
     ApiError::new(Code::AccountNotFound, "no account has this id or name")
+}
+
+impl From<RenameAccountError> for ApiError {
+    fn from(problem: RenameAccountError) -> Self {
+        match problem {
+            RenameAccountError::Stale(stale) => stale.into(),
+            RenameAccountError::Name(problem) => problem.into(),
+            RenameAccountError::Store(problem) => problem.into(),
+        }
+    }
 }
 
 impl From<AddAccountError> for ApiError {

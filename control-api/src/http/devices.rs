@@ -16,13 +16,14 @@ use utoipa_axum::routes;
 
 use super::auth::{Caller, Operator, Viewer, forbidden};
 use super::error::{ApiError, Code};
+use super::etag::{IfMatch, IfNoneMatch, changed, tagged};
 use super::extract::{Json, Path, Query, RawJson};
 use super::idempotency::{self, IdempotencyKey};
 use super::paging::{Cursor, Wanted};
 use super::{App, Shared};
 use crate::entropy::{entropy, secret};
 use crate::once::Once;
-use crate::record::DeviceRecord;
+use crate::record::{DeviceRecord, Seen};
 use crate::status::device_status;
 use crate::store::{Account, CreateDeviceError, JoinToken, RenameError};
 
@@ -40,7 +41,7 @@ const MAX_RELAYS: usize = 8;
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(show, rename, delete))
+        .routes(routes!(show, edit, delete))
         .routes(routes!(join))
         .merge(host_keys::routes())
 }
@@ -119,32 +120,45 @@ pub(super) async fn add(app: &App, caller: &Caller, request: CreateDevice) -> Re
 
 /// Shows a box.
 #[utoipa::path(get, path = "/v1/devices/{device}", tag = "devices",
-    params(("device" = String, Path, description = "Its id or its name")),
-    responses((status = 200, description = "The box", body = Device)))]
+    params(("device" = String, Path, description = "Its id or its name"), IfNoneMatch),
+    responses((status = 200, description = "The box", body = Device, headers(("ETag" = String, description = "Its version")))))]
 async fn show(
     Viewer(caller): Viewer,
     State(app): State<Shared>,
     Path(device): Path<String>,
-) -> Result<Answer<Device>, ApiError> {
+    known: IfNoneMatch,
+) -> Result<Response, ApiError> {
     let device = find(&app, &caller.account, &device).await?;
-    Ok(Answer(view(&device, app.clock.now())))
+    Ok(tagged(device.version, &view(&device, app.clock.now()), &known))
 }
 
 /// Gives a box another name. Its accesses stay; their commands name it anew.
 #[utoipa::path(patch, path = "/v1/devices/{device}", tag = "devices",
-    params(("device" = String, Path, description = "Its id or its name")), request_body = RenameDevice,
-    responses((status = 200, description = "The box", body = Device)))]
-pub(super) async fn rename(
+    params(("device" = String, Path, description = "Its id or its name"), IfMatch), request_body = RenameDevice,
+    responses((status = 200, description = "The box", body = Device, headers(("ETag" = String, description = "Its version")))))]
+async fn edit(
     Operator(caller): Operator,
     State(app): State<Shared>,
     Path(device): Path<String>,
+    seen: IfMatch,
     Json(change): Json<RenameDevice>,
-) -> Result<Answer<Device>, ApiError> {
-    let device = find(&app, &caller.account, &device).await?;
-    caller.account.rename_device(device.id, &change.name, app.clock.now()).await?;
+) -> Result<Response, ApiError> {
+    let device = rename(&app, &caller, &device, change, &seen.seen()).await?;
+    Ok(changed(device.version, &view(&device, app.clock.now())))
+}
+
+/// Gives a box another name.
+pub(super) async fn rename(
+    app: &App,
+    caller: &Caller,
+    device: &str,
+    change: RenameDevice,
+    seen: &Seen,
+) -> Result<DeviceRecord, ApiError> {
+    let device = find(app, &caller.account, device).await?;
+    caller.account.rename_device(device.id, &change.name, seen, app.clock.now()).await?;
     info!(device = %device.id, from = %device.name, to = %change.name, "box renamed");
-    let device = find(&app, &caller.account, device.id.as_str()).await?;
-    Ok(Answer(view(&device, app.clock.now())))
+    find(app, &caller.account, device.id.as_str()).await
 }
 
 /// Deletes a box: its accesses are revoked, its tunnel and its visits end at once.
@@ -243,6 +257,7 @@ fn newborn(name: DeviceName, now: DateTime<Utc>) -> DeviceRecord {
         host_keys: Vec::new(),
         changed_keys: None,
         deleted_at: None,
+        version: 1,
         presence: None,
     }
 }
@@ -285,6 +300,7 @@ impl From<RenameError> for ApiError {
         match problem {
             RenameError::Unknown => not_found(),
             RenameError::NameTaken => name_taken(),
+            RenameError::Stale(stale) => stale.into(),
             RenameError::Store(problem) => problem.into(),
         }
     }

@@ -81,6 +81,7 @@ codes! {
     InvalidIdempotencyKey = BAD_REQUEST, "invalid_idempotency_key", "This is not an idempotency key";
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key stands for another request";
 
+    Stale = PRECONDITION_FAILED, "stale", "It has been edited since it was read";
     NameTaken = CONFLICT, "name_taken", "The name is taken";
     OwnAccount = CONFLICT, "own_account", "The installation's own account stays";
     LastOwner = CONFLICT, "last_owner", "The account would have no owner";

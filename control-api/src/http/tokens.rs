@@ -3,14 +3,14 @@
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use postern_protocol::api::{CreateToken, NewToken, Page, Role, Token};
 use postern_protocol::id::{DeviceId, TokenId};
 use tracing::info;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{API_TOKEN, Caller, Owner, forbidden};
+use super::auth::{API_TOKEN, Caller, Owner, Who, forbidden};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
 use super::text::checked_name;
@@ -87,7 +87,7 @@ async fn record(app: &App, caller: &Caller, request: CreateToken) -> Result<Toke
         admin: request.admin,
         devices,
         created_at: now,
-        expires_at: expiry(request.expires_at, request.expires_in.as_deref(), now)?,
+        expires_at: outlived(caller, expiry(request.expires_at, request.expires_in.as_deref(), now)?)?,
     })
 }
 
@@ -123,6 +123,20 @@ fn expiry(
             Ok(Some(now + span.delta()))
         }
     }
+}
+
+/// A token makes none that outlives it: else whoever found one that soon ends would have one for good. A
+/// session ends by itself, but stands for a user, who can sign in again.
+fn outlived(caller: &Caller, wanted: Option<DateTime<Utc>>) -> Result<Option<DateTime<Utc>>, ApiError> {
+    let Some(own) = caller.until.filter(|_| matches!(caller.who, Who::Token(_))) else { return Ok(wanted) };
+    if wanted.is_none_or(|wanted| wanted > own) {
+        let detail = format!(
+            "your own token ends at {}, and makes none that outlives it; give expires_at or expires_in",
+            own.to_rfc3339_opts(SecondsFormat::Secs, true)
+        );
+        return Err(ApiError::new(Code::InvalidExpiry, detail).field("expires_at"));
+    }
+    Ok(wanted)
 }
 
 impl From<TokenRecord> for Token {

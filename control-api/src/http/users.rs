@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use super::auth::{Caller, Owner, forbidden};
 use super::error::{ApiError, Code};
+use super::etag::{IfMatch, IfNoneMatch, changed, tagged};
 use super::extract::{Json, Path};
 use super::{App, Shared};
 use crate::entropy::{entropy, secret};
@@ -70,31 +71,40 @@ pub(super) async fn add(app: &App, caller: &Caller, request: CreateUser) -> Resu
 
 /// Shows a user.
 #[utoipa::path(get, path = "/v1/users/{user}", tag = "users",
-    params(("user" = String, Path, description = "Their id or their name")),
-    responses((status = 200, description = "The user", body = User)))]
-async fn show(Owner(caller): Owner, Path(user): Path<String>) -> Result<Answer<User>, ApiError> {
-    Ok(Answer(view(find(&caller, &user).await?)))
+    params(("user" = String, Path, description = "Their id or their name"), IfNoneMatch),
+    responses((status = 200, description = "The user", body = User, headers(("ETag" = String, description = "Its version")))))]
+async fn show(
+    Owner(caller): Owner,
+    Path(user): Path<String>,
+    known: IfNoneMatch,
+) -> Result<Response, ApiError> {
+    let user = find(&caller, &user).await?;
+    let version = user.version;
+    Ok(tagged(version, &view(user), &known))
 }
 
 /// Gives a user another name or role, or keeps them out. Who may do less than before is signed out.
 #[utoipa::path(patch, path = "/v1/users/{user}", tag = "users",
-    params(("user" = String, Path, description = "Their id or their name")), request_body = EditUser,
-    responses((status = 200, description = "The user", body = User)))]
+    params(("user" = String, Path, description = "Their id or their name"), IfMatch), request_body = EditUser,
+    responses((status = 200, description = "The user", body = User, headers(("ETag" = String, description = "Its version")))))]
 pub(super) async fn edit(
     Owner(caller): Owner,
     State(app): State<Shared>,
     Path(user): Path<String>,
+    seen: IfMatch,
     Json(change): Json<EditUser>,
-) -> Result<Answer<User>, ApiError> {
+) -> Result<Response, ApiError> {
     let user = find_mutable(&caller, &user).await?;
     if change.admin == Some(true) && !caller.admin {
         return Err(admins_only());
     }
     let EditUser { name, role, admin, disabled } = change;
     let edits = UserEdits { name, role, admin, disabled };
-    caller.account.edit_user(user.id, edits, app.clock.now()).await?;
+    caller.account.edit_user(user.id, edits, &seen.seen(), app.clock.now()).await?;
     info!(user = %user.id, by = %caller.who, "user edited");
-    Ok(Answer(view(find(&caller, user.id.as_str()).await?)))
+    let user = find(&caller, user.id.as_str()).await?;
+    let version = user.version;
+    Ok(changed(version, &view(user)))
 }
 
 /// Removes a user: they are signed out at once, and what they made stays.
@@ -178,6 +188,7 @@ pub(super) fn newborn(app: &App, request: CreateUser) -> UserRecord {
         created_at: app.clock.now(),
         signed_in_at: None,
         disabled_at: None,
+        version: 1,
     }
 }
 
@@ -227,6 +238,7 @@ impl From<EditUserError> for ApiError {
         match problem {
             EditUserError::Unknown => not_found(),
             EditUserError::NameTaken => name_taken(),
+            EditUserError::Stale(stale) => stale.into(),
             EditUserError::LastOwner => {
                 let detail = "this is the account's last owner who can sign in; make another one first";
                 Self::new(Code::LastOwner, detail)

@@ -49,6 +49,7 @@ fn device() -> DeviceRecord {
         host_keys: Vec::new(),
         changed_keys: None,
         deleted_at: None,
+        version: 1,
         presence: Some(presence),
     }
 }
@@ -73,6 +74,7 @@ fn access() -> AccessRecord {
         asked_by: None,
         approved_at: None,
         created_by: None,
+        version: 1,
     }
 }
 

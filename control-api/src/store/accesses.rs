@@ -13,9 +13,9 @@ use super::audit::{Deed, changed};
 use super::devices::{device, device_columns, presence_after, presence_before};
 use super::idempotency::Recalled;
 use super::leases::LeaseError;
-use super::{Account, Paging, Query, StoreError, Tx, row};
+use super::{Account, Paging, Query, Stale, StoreError, Tx, row};
 use crate::once::Once;
-use crate::record::{AccessRecord, DeviceRecord, PRESENCE_LEASE};
+use crate::record::{AccessRecord, DeviceRecord, PRESENCE_LEASE, Seen};
 
 mod consent;
 mod rows;
@@ -89,6 +89,9 @@ pub(crate) enum EditAccessError {
     /// It was deleted.
     #[error("the access was deleted")]
     Revoked,
+    /// It was edited meanwhile.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// It is to have a key, and nobody would ask for it.
     #[error("nobody asks for a key there")]
     NoKeyThere,
@@ -205,6 +208,7 @@ impl Account {
         &self,
         id: AccessId,
         edits: Edits,
+        seen: &Seen,
         now: DateTime<Utc>,
     ) -> Result<(), EditAccessError> {
         let mut tx = self.store.write().await?;
@@ -212,6 +216,7 @@ impl Account {
         if found.revoked_at.is_some() {
             return Err(EditAccessError::Revoked);
         }
+        seen.check(found.version)?;
         if edits.key.is_some() && !found.asks_for_a_key() {
             return Err(EditAccessError::NoKeyThere);
         }
@@ -229,9 +234,9 @@ impl Account {
             edited.revision = tx.revise(found.device, now).await?;
             edited.revised_at = now;
         }
-        self.update_access(&mut tx, &edited).await?;
         let (was, became) = changed(&found.facts(), &edited.facts());
-        if was != became {
+        if was != became || edited.key_comment != found.key_comment {
+            self.update_access(&mut tx, &edited).await?;
             self.wrote(&mut tx, Deed::new(AuditAction::AccessEdited, id).was(was).became(became)).await?;
         }
         Ok(tx.commit().await?)

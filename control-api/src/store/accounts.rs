@@ -9,9 +9,9 @@ use sqlx::Row as _;
 use super::audit::{Deed, fact};
 use super::devices::is_taken;
 use super::users::AddUserError;
-use super::{Account, Query, Row, Store, StoreError, row};
+use super::{Account, Query, Row, Stale, Store, StoreError, row};
 use crate::author::Author;
-use crate::record::{AccountRecord, InvitationRecord, UserRecord};
+use crate::record::{AccountRecord, InvitationRecord, Seen, UserRecord};
 
 /// An account that was not created, or did not get a name.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,20 @@ pub(crate) enum AddAccountError {
     /// Somebody has the name of its owner.
     #[error("a user has this name")]
     OwnerTaken,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An account that did not get another name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RenameAccountError {
+    /// It was edited meanwhile.
+    #[error(transparent)]
+    Stale(#[from] Stale),
+    /// It could not have the name.
+    #[error(transparent)]
+    Name(#[from] AddAccountError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -51,7 +65,7 @@ macro_rules! open_account {
 
 pub(super) use open_account;
 
-const SELECT: &str = "SELECT a.id, a.name, a.created_at, a.own,
+const SELECT: &str = "SELECT a.id, a.name, a.created_at, a.own, a.version,
     (SELECT COUNT(*) FROM users WHERE account = a.id) AS users,
     (SELECT COUNT(*) FROM devices WHERE account = a.id AND deleted_at IS NULL) AS devices
     FROM accounts a WHERE a.closed_at IS NULL ORDER BY a.created_at DESC, a.id DESC";
@@ -88,11 +102,14 @@ impl Store {
         &self,
         id: AccountId,
         name: &str,
+        seen: &Seen,
         by: &Author,
-    ) -> Result<bool, AddAccountError> {
+    ) -> Result<bool, RenameAccountError> {
         let mut tx = self.write().await?;
+        seen.check(tx.account_version(id).await?)?;
         let former = tx.account_name(id).await?.unwrap_or_default();
-        let update = "UPDATE accounts SET name = $2 WHERE id = $1 AND closed_at IS NULL";
+        let update =
+            "UPDATE accounts SET name = $2, version = version + 1 WHERE id = $1 AND closed_at IS NULL";
         let query = sqlx::query(update).bind(id.as_str()).bind(name);
         if query.execute(tx.db()).await.map_err(AddAccountError::of)?.rows_affected() == 0 {
             return Ok(false);
@@ -144,6 +161,13 @@ impl Store {
 }
 
 impl super::Tx {
+    async fn account_version(&mut self, id: AccountId) -> Result<u64, StoreError> {
+        let select = "SELECT version FROM accounts WHERE id = $1";
+        let version: Option<i64> =
+            sqlx::query_scalar(select).bind(id.as_str()).fetch_optional(self.db()).await?;
+        Ok(version.map_or(0, row::unsigned))
+    }
+
     async fn account_name(&mut self, id: AccountId) -> Result<Option<String>, StoreError> {
         let select = "SELECT name FROM accounts WHERE id = $1 AND closed_at IS NULL";
         Ok(sqlx::query_scalar(select).bind(id.as_str()).fetch_optional(self.db()).await?)
@@ -194,5 +218,6 @@ fn account(found: &Row) -> Result<AccountRecord, StoreError> {
         own: row::truth(found, "own")?,
         users: row::count(found, "users")?,
         devices: row::count(found, "devices")?,
+        version: row::count(found, "version")?,
     })
 }

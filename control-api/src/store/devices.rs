@@ -9,10 +9,10 @@ use super::accounts::open_account;
 use super::audit::{Deed, fact};
 use super::idempotency::Recalled;
 use super::joins::JoinToken;
-use super::{Account, Paging, Query, Row, StoreError, Tx, row};
+use super::{Account, Paging, Query, Row, Stale, StoreError, Tx, row};
 use crate::label::label;
 use crate::once::Once;
-use crate::record::{ChangedKeys, DeviceRecord, PRESENCE_LEASE, PresenceRecord};
+use crate::record::{ChangedKeys, DeviceRecord, PRESENCE_LEASE, PresenceRecord, Seen};
 
 /// The columns of a box, and of what relays say of it.
 macro_rules! device_columns {
@@ -20,7 +20,7 @@ macro_rules! device_columns {
         "d.id AS d_id, d.name AS d_name, d.created_at AS d_created_at, d.key AS d_key,
          d.joined_at AS d_joined_at, d.facts AS d_facts, d.host_keys AS d_host_keys,
          d.reported_keys AS d_reported_keys, d.keys_changed_at AS d_keys_changed_at,
-         d.deleted_at AS d_deleted_at,
+         d.deleted_at AS d_deleted_at, d.version AS d_version,
          (SELECT name FROM accounts WHERE id = d.account AND own = 0) AS d_account, p.relay AS p_relay, p.online AS p_online, p.since AS p_since,
          p.address AS p_address, p.holding AS p_holding, r.name AS r_name, r.last_seen AS r_last_seen"
     };
@@ -63,6 +63,9 @@ pub(crate) enum RenameError {
     /// There is none.
     #[error("there is no such box")]
     Unknown,
+    /// It was edited meanwhile.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// Another box of the account has the name.
     #[error("a box has this name")]
     NameTaken,
@@ -157,6 +160,7 @@ impl Account {
         &self,
         id: DeviceId,
         name: &DeviceName,
+        seen: &Seen,
         now: DateTime<Utc>,
     ) -> Result<(), RenameError> {
         if !self.covers(id) {
@@ -164,8 +168,9 @@ impl Account {
         }
         let mut tx = self.store.write().await?;
         let former = self.device_name(&mut tx, id).await?.ok_or(RenameError::Unknown)?;
+        seen.check(tx.device_version(id).await?)?;
         let revision = tx.next_revision(now).await?;
-        let update = "UPDATE devices SET name = $1, revision = $2
+        let update = "UPDATE devices SET name = $1, revision = $2, version = version + 1
                       WHERE account = $3 AND id = $4 AND deleted_at IS NULL";
         sqlx::query(update)
             .bind(name.as_str())
@@ -209,6 +214,11 @@ impl Account {
 }
 
 impl Tx {
+    async fn device_version(&mut self, id: DeviceId) -> Result<u64, StoreError> {
+        let select = "SELECT version FROM devices WHERE id = $1";
+        Ok(row::unsigned(sqlx::query_scalar(select).bind(id.as_str()).fetch_one(self.db()).await?))
+    }
+
     pub(super) async fn bury(
         &mut self,
         id: DeviceId,
@@ -258,6 +268,7 @@ pub(super) fn device(found: &Row) -> Result<DeviceRecord, StoreError> {
         host_keys: row::json(found, "d_host_keys")?,
         changed_keys: changed_keys(found)?,
         deleted_at: row::maybe_time(found, "d_deleted_at")?,
+        version: row::count(found, "d_version")?,
         presence: presence(found)?,
     })
 }

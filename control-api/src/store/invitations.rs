@@ -86,6 +86,7 @@ impl Store {
                     created_at: now,
                     signed_in_at: None,
                     disabled_at: None,
+                    version: 1,
                 };
                 let kind = ActorKind::User;
                 let by = Author::new(kind, owner.id.as_str(), owner.name.as_str(), from, now);

@@ -109,7 +109,8 @@ impl Tx {
 
     /// An access that has ended loses its port, and relays and its box are told so.
     async fn take_from(&mut self, former: &Held, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let update = "UPDATE accesses SET leased_from = NULL, leased_port = NULL WHERE id = $1";
+        let update =
+            "UPDATE accesses SET leased_from = NULL, leased_port = NULL, version = version + 1 WHERE id = $1";
         sqlx::query(update).bind(former.access.as_str()).execute(self.db()).await?;
         self.revise(former.device, now).await?;
         Ok(())

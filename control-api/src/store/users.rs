@@ -7,8 +7,8 @@ use postern_protocol::id::{UserId, UserName};
 use super::accounts::open_account;
 use super::audit::{Deed, changed};
 use super::devices::is_taken;
-use super::{Account, Row, StoreError, Tx, row};
-use crate::record::{InvitationRecord, UserRecord};
+use super::{Account, Row, Stale, StoreError, Tx, row};
+use crate::record::{InvitationRecord, Seen, UserRecord};
 
 /// What changes in a user; the rest stays.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,9 @@ pub(crate) enum EditUserError {
     /// Somebody else has the name.
     #[error("a user has this name")]
     NameTaken,
+    /// They were edited meanwhile.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// Nobody would be left who could let others in.
     #[error("this is the account's last owner")]
     LastOwner,
@@ -56,7 +59,7 @@ macro_rules! user_columns {
     () => {
         "id, name, role, admin, CASE WHEN password IS NOT NULL
          OR EXISTS (SELECT 1 FROM identities WHERE holder = users.id) THEN 1 ELSE 0 END AS can_sign_in,
-         created_at, signed_in_at, disabled_at"
+         created_at, signed_in_at, disabled_at, version"
     };
 }
 
@@ -103,12 +106,15 @@ impl Account {
         &self,
         id: UserId,
         edits: UserEdits,
+        seen: &Seen,
         now: DateTime<Utc>,
     ) -> Result<(), EditUserError> {
         let mut tx = self.store.write().await?;
         let before = self.user_within(&mut tx, id).await?.ok_or(EditUserError::Unknown)?;
+        seen.check(before.version)?;
         let after = edits.applied_to(before.clone(), now);
-        let update = "UPDATE users SET name = $3, role = $4, admin = $5, disabled_at = $6
+        let update =
+            "UPDATE users SET name = $3, role = $4, admin = $5, disabled_at = $6, version = version + 1
                       WHERE account = $1 AND id = $2";
         let query = sqlx::query(update)
             .bind(self.id.as_str())
@@ -232,5 +238,6 @@ fn user(found: &Row) -> Result<UserRecord, StoreError> {
         created_at: row::time(found, "created_at")?,
         signed_in_at: row::maybe_time(found, "signed_in_at")?,
         disabled_at: row::maybe_time(found, "disabled_at")?,
+        version: row::count(found, "version")?,
     })
 }

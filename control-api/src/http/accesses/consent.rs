@@ -76,7 +76,7 @@ async fn asked(
     Path((account, access)): Path<(String, String)>,
 ) -> Result<Answer<Access>, ApiError> {
     let theirs = app.store.account(accounts::find(&app, &account).await?.id, caller.account.author().clone());
-    let access = look(&app, &theirs, known(&access)?).await?;
+    let (_, access) = look(&app, &theirs, known(&access)?).await?;
     match access.asked_by {
         Some(_) => Ok(Answer(access)),
         None => Err(not_found()),
@@ -118,7 +118,7 @@ pub(in crate::http) async fn decide(
     caller.account.decide_on_access(id, yes, app.clock.now()).await?;
     info!(access = %id, by = %caller.who, "access {}", if yes { "approved" } else { "denied" });
     wait::until_enforced(app).await?;
-    Ok(Answer(look(app, &caller.account, id).await?))
+    Ok(Answer(look(app, &caller.account, id).await?.1))
 }
 
 /// Who asks, as the account's owner reads it.

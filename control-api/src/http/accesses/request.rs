@@ -79,6 +79,7 @@ pub(super) fn access(request: CreateAccess, at: &Circumstances<'_>) -> Result<Ac
         asked_by: None,
         approved_at: None,
         created_by: None,
+        version: 1,
     })
 }
 

@@ -20,6 +20,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::extract::Path;
 use crate::http::paging::Wanted;
 use crate::http::{App, Shared, accesses, devices};
+use crate::record::Seen;
 use crate::store::VisitFilter;
 
 /// By how much an access may be extended at once, to choose from: a word, and hours.
@@ -247,7 +248,7 @@ pub(super) async fn extend(
     let hours = hours.ok_or_else(|| ApiError::new(Code::InvalidRequest, "extend it by 1h or 1d"))?;
     let end = access.expires_at.max(app.clock.now()) + TimeDelta::hours(hours);
     let change = EditAccess { expires_at: Some(end), ..EditAccess::default() };
-    accesses::change(&app, &page.caller, access.id, change).await?;
+    accesses::change(&app, &page.caller, access.id, change, &Seen::Any).await?;
     Ok(Redirect::to(&format!("/console/boxes/{}#access-{}", device.id, access.id)))
 }
 

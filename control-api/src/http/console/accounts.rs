@@ -12,6 +12,7 @@ use super::words::Words;
 use super::{moments, people, pieces};
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
+use crate::http::etag::IfMatch;
 use crate::http::extract::{Json, Path};
 use crate::http::{Shared, accounts};
 
@@ -69,7 +70,8 @@ pub(super) async fn rename(
     Form(form): Form<Named>,
 ) -> Result<Redirect, ApiError> {
     let change = RenameAccount { name: form.name.trim().to_owned() };
-    let _ = accounts::rename(Admin(page.caller), State(app), Path(account), Json(change)).await?;
+    let _ =
+        accounts::rename(Admin(page.caller), State(app), Path(account), IfMatch::any(), Json(change)).await?;
     Ok(Redirect::to("/console/accounts"))
 }
 

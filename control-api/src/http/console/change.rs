@@ -17,6 +17,7 @@ use crate::http::auth::Operator;
 use crate::http::error::{ApiError, Code};
 use crate::http::extract::Path;
 use crate::http::{Shared, accesses};
+use crate::record::Seen;
 
 /// What is changed about an access.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -81,7 +82,7 @@ pub(super) async fn edit(
 ) -> Result<Response, ApiError> {
     let (shown, _) = look(&app, &page, &access).await?;
     let edited = match change.request(&shown) {
-        Ok(request) => accesses::change(&app, &page.caller, shown.id, request).await,
+        Ok(request) => accesses::change(&app, &page.caller, shown.id, request, &Seen::Any).await,
         Err(problem) => Err(problem),
     };
     match edited {

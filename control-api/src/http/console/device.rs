@@ -22,6 +22,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::extract::Path;
 use crate::http::paging::{MOST, Wanted};
 use crate::http::{App, Shared, accesses, devices};
+use crate::record::Seen;
 use crate::record::{DeviceRecord, RelayRecord};
 use crate::store::{AccessFilter, DAYS, DeviceActivity, Phase, VisitFilter};
 
@@ -263,13 +264,8 @@ pub(super) async fn rename(
     let name = written(&form.name).unwrap_or("").parse();
     let name = name.map_err(|_| ApiError::new(Code::InvalidName, page.words.bad_box_name).field("name"))?;
     let device = devices::find(&app, &page.caller.account, &device).await?;
-    let renamed = devices::rename(
-        Operator(page.caller),
-        State(app),
-        Path(device.id.to_string()),
-        crate::http::extract::Json(RenameDevice { name }),
-    );
-    let id = renamed.await?.0.id;
+    let (id, change) = (device.id, RenameDevice { name });
+    devices::rename(&app, &page.caller, id.as_str(), change, &Seen::Any).await?;
     Ok(Redirect::to(&format!("/console/boxes/{id}")))
 }
 

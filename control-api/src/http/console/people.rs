@@ -13,6 +13,7 @@ use super::words::Words;
 use super::{moments, pieces};
 use crate::http::auth::Owner;
 use crate::http::error::{ApiError, Code};
+use crate::http::etag::IfMatch;
 use crate::http::extract::{Json, Path};
 use crate::http::{App, Shared, users};
 
@@ -81,7 +82,7 @@ pub(super) async fn edit(
     let disabled = !change.disabled.is_empty();
     let change =
         EditUser { role: Some(role(&change.role)?), disabled: Some(disabled), ..EditUser::default() };
-    let _ = users::edit(Owner(page.caller), State(app), Path(user), Json(change)).await?;
+    let _ = users::edit(Owner(page.caller), State(app), Path(user), IfMatch::any(), Json(change)).await?;
     Ok(Redirect::to("/console/users"))
 }
 

@@ -15,7 +15,7 @@ macro_rules! access_columns {
          a.via AS a_via, a.leased_from AS a_leased_from, a.leased_port AS a_leased_port,
          a.created_at AS a_created_at, a.expires_at AS a_expires_at, a.revoked_at AS a_revoked_at,
          a.revised_at AS a_revised_at, a.revision AS a_revision, a.asked_by AS a_asked_by,
-         a.approved_at AS a_approved_at, a.created_by AS a_created_by"
+         a.approved_at AS a_approved_at, a.created_by AS a_created_by, a.version AS a_version"
     };
 }
 pub(in crate::store) use access_columns;
@@ -56,7 +56,8 @@ impl Account {
     pub(super) async fn update_access(&self, tx: &mut Tx, access: &AccessRecord) -> Result<(), StoreError> {
         let update = "UPDATE accesses SET allowed = $3, key = $4, key_comment = $5, login = $6, note = $7,
                       expires_at = $8, revoked_at = $9, revised_at = $10, revision = $11, approved_at = $12,
-                      leased_from = $13, leased_port = $14
+                      leased_from = $13, leased_port = $14,
+                      version = version + 1
                       WHERE account = $1 AND id = $2";
         sqlx::query(update)
             .bind(self.id.as_str())
@@ -101,6 +102,7 @@ pub(in crate::store) fn access(found: &Row) -> Result<AccessRecord, StoreError> 
         asked_by: found.try_get("a_asked_by")?,
         approved_at: row::maybe_time(found, "a_approved_at")?,
         created_by: row::maybe_json(found, "a_created_by")?,
+        version: row::count(found, "a_version")?,
     })
 }
 

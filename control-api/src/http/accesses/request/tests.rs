@@ -36,6 +36,7 @@ fn device() -> DeviceRecord {
         host_keys: Vec::new(),
         changed_keys: None,
         deleted_at: None,
+        version: 1,
         presence: None,
     }
 }
