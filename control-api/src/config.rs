@@ -37,8 +37,60 @@ pub struct Config {
     pub lease: Span,
     /// An OpenID provider that users may sign in with.
     pub openid: Option<OpenId>,
+    /// What webhooks may call besides the public internet.
+    pub webhooks: Webhooks,
+    /// How many requests somebody may make.
+    pub limits: RequestLimits,
+    /// How long things are kept.
+    pub retention: Retention,
     /// A certificate to serve with; without one the API speaks plain HTTP, on loopback.
     pub tls: Option<Tls>,
+}
+
+/// Requests a minute, all of which may come at once; 0 is no limit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestLimits {
+    /// Of each API token and each user.
+    pub per_credential: u32,
+    /// From each address, of those who prove nothing; an IPv6 address counts with its /64.
+    pub per_address: u32,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self { per_credential: 3000, per_address: 300 }
+    }
+}
+
+/// For how many days things are kept; 0 is for good.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Visits that are over.
+    pub visits: u16,
+    /// Records of the audit.
+    pub audit: u16,
+    /// Events.
+    pub events: u16,
+    /// Deliveries to webhooks that arrived or were given up.
+    pub deliveries: u16,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { visits: 365, audit: 730, events: 365, deliveries: 30 }
+    }
+}
+
+/// Where webhooks may lead.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Webhooks {
+    /// Networks that are not public and may be called all the same.
+    pub allow: Vec<IpNet>,
+    /// Whether this machine itself may be called, in the clear: for development.
+    pub insecure_loopback: bool,
 }
 
 /// The certificate that the API serves with.
@@ -121,6 +173,9 @@ impl Default for Config {
             max_duration: Span::days(30),
             lease: Span::hours(12),
             openid: None,
+            webhooks: Webhooks::default(),
+            limits: RequestLimits::default(),
+            retention: Retention::default(),
             tls: None,
         }
     }
@@ -187,6 +242,17 @@ mod tests {
             scopes = ["openid", "email"]
             addresses_are_verified = true
             ca = "ca.pem"
+            [limits]
+            per_credential = 600
+            per_address = 60
+            [retention]
+            visits = 90
+            audit = 0
+            events = 90
+            deliveries = 7
+            [webhooks]
+            allow = ["10.0.0.0/8"]
+            insecure_loopback = true
             [tls]
             certificate = "c"
             key = "k"

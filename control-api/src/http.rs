@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::oidc::OpenIdClient;
 use crate::password::Passwords;
 use crate::store::Store;
+use crate::webhooks::WebhookKey;
 
 mod accesses;
 mod accounts;
@@ -39,6 +40,7 @@ mod idempotency;
 mod openapi;
 mod openid;
 mod paging;
+mod rate;
 mod relay;
 mod relays;
 mod session;
@@ -48,9 +50,11 @@ mod tokens;
 mod users;
 mod verify;
 mod visits;
+mod webhooks;
 
 pub(crate) use address::Peer;
 pub(crate) use auth::{API_TOKEN, Doorkeeper, RELAY_TOKEN};
+pub(crate) use rate::Rates;
 pub(crate) use text::{INVALID_NAME, name};
 pub(crate) use users::{INVITATION, INVITATION_LASTS};
 
@@ -68,9 +72,14 @@ pub(crate) struct App {
     pub(crate) authority: Authority,
     pub(crate) signer: GrantSigner,
     pub(crate) doorkeeper: Doorkeeper,
+    pub(crate) rates: Rates,
     pub(crate) passwords: Passwords,
     /// The OpenID provider that users may sign in with, if there is one.
     pub(crate) openid: Option<OpenIdClient>,
+    /// Who calls webhooks.
+    pub(crate) webhooks: crate::webhooks::Caller,
+    /// What their secrets are made with.
+    pub(crate) webhook_key: WebhookKey,
     pub(crate) metrics: Metrics,
     /// The newest revision that some feed has signed.
     pub(crate) signed: watch::Sender<u64>,
@@ -97,6 +106,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(visits::routes())
         .merge(events::routes())
         .merge(audit::routes())
+        .merge(webhooks::routes())
         .merge(relays::routes())
         .merge(session::routes())
         .merge(openid::routes())
@@ -117,6 +127,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(from_fn_with_state(document.clone(), openapi::refuse_unknown_parameters))
+        .layer(from_fn_with_state(app.clone(), rate::limit_strangers))
         .layer(from_fn(error::catch_panics))
         .layer(from_fn(extract::harden))
         .layer(from_fn_with_state(app.clone(), health::count))

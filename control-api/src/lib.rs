@@ -35,17 +35,22 @@ mod oidc;
 mod once;
 mod password;
 mod record;
+mod retention;
 mod server;
 mod setup;
 mod span;
 mod state_dir;
 mod status;
 mod store;
+mod sweep;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 pub use chain::{Broken, Head, InvalidHead};
-pub use config::{Config, ForwardedHeader, InvalidConfig, OpenId, PublicUrl, Tls};
+pub use config::{
+    Config, ForwardedHeader, InvalidConfig, OpenId, PublicUrl, RequestLimits, Retention, Tls, Webhooks,
+};
 pub use span::{InvalidSpan, Span};
 
 use author::Author;
@@ -84,6 +89,8 @@ async fn bind_at(config: Config, clock: Clock) -> anyhow::Result<Bound> {
     config.check()?;
     let tls = config.tls.as_ref().map(server::acceptor).transpose()?;
     let openid = config.openid.as_ref().map(OpenIdClient::new).transpose().context("[openid]")?;
+    let webhooks = webhooks::Caller::new(&config.webhooks).context("[webhooks]")?;
+    let rates = http::Rates::new(&config.limits);
     let installation = Installation::open(&config, &clock).await?;
     let listening = || format!("listening on {}", config.listen);
     let listener = TcpListener::bind(config.listen).await.with_context(listening)?;
@@ -95,8 +102,11 @@ async fn bind_at(config: Config, clock: Clock) -> anyhow::Result<Bound> {
         authority: installation.authority,
         signer: installation.signer,
         doorkeeper: Doorkeeper::default(),
+        rates,
         passwords: Passwords::default(),
         openid,
+        webhooks,
+        webhook_key: installation.webhook_key,
         metrics: Metrics::new(),
         signed: watch::Sender::new(0),
         patience: http::PATIENCE,
@@ -135,6 +145,9 @@ impl Bound {
         info!("serving on {}://{address}", if tls.is_some() { "https" } else { "http" });
         let stop = app.stop.clone();
         let watch = tokio::spawn(stop.clone().run_until_cancelled_owned(watch_for_others(app.store.clone())));
+        let deliveries = tokio::spawn(webhooks::deliver(app.clone()));
+        let sweeping = tokio::spawn(sweep::run(app.clone()));
+        let pruning = tokio::spawn(retention::run(app.clone()));
         let router = http::router(app.clone());
         let serving = server::serve(listener, tls, app.config.clone(), router, stop.clone());
         let stopping = async {
@@ -143,6 +156,9 @@ impl Bound {
         };
         tokio::join!(serving, stopping);
         watch.await.context("looking for changes by other processes")?;
+        deliveries.await.context("delivering to webhooks")?;
+        pruning.await.context("removing what is too old")?;
+        sweeping.await.context("looking for what happens by itself")?;
         app.tasks.close();
         app.tasks.wait().await;
         app.store.close().await;

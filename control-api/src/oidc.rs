@@ -28,6 +28,8 @@ use crate::entropy::entropy;
 mod provider;
 mod token;
 
+pub(crate) use provider::tls;
+
 use provider::Provider;
 use token::Claims;
 

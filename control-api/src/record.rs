@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::access::{Networks, PublicPort};
-use postern_protocol::api::{Actor, Gate, HostKey, PortRange, Role, Via};
+use postern_protocol::api::{Actor, Gate, HostKey, PortRange, Role, Via, WebhookEvent};
 use postern_protocol::id::{
-    AccessId, AccountId, DeviceId, DeviceName, Login, RelayId, TokenId, UserId, UserName,
+    AccessId, AccountId, DeviceId, DeviceName, Login, RelayId, TokenId, UserId, UserName, WebhookId,
 };
 use postern_protocol::ssh_key::PublicKey;
 use postern_protocol::wire::{BoxFacts, Web};
@@ -209,6 +209,41 @@ pub(crate) struct TokenRecord {
     pub(crate) devices: Option<Vec<DeviceId>>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) expires_at: Option<DateTime<Utc>>,
+}
+
+/// A webhook. Its secret follows from its id and the salt.
+#[derive(Debug, Clone)]
+pub(crate) struct WebhookRecord {
+    pub(crate) id: WebhookId,
+    pub(crate) url: String,
+    pub(crate) events: Vec<WebhookEvent>,
+    pub(crate) enabled: bool,
+    pub(crate) salt: [u8; 16],
+    pub(crate) created_at: DateTime<Utc>,
+    /// Since when its deliveries are given up.
+    pub(crate) failing_since: Option<DateTime<Utc>>,
+    /// Attempts in a row that failed.
+    pub(crate) failures: u64,
+    /// Counts its edits.
+    pub(crate) version: u64,
+}
+
+#[cfg(test)]
+impl WebhookRecord {
+    /// One, for tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            id: WebhookId::from_entropy([1; 10]),
+            url: "https://example.com/hook".to_owned(),
+            events: WebhookEvent::ALL.to_vec(),
+            enabled: true,
+            salt: [3; 16],
+            created_at: DateTime::UNIX_EPOCH,
+            failing_since: None,
+            failures: 0,
+            version: 1,
+        }
+    }
 }
 
 /// An account, from outside.

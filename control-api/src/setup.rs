@@ -18,6 +18,7 @@ use crate::http::{INVITATION, INVITATION_LASTS};
 use crate::record::InvitationRecord;
 use crate::state_dir::StateDir;
 use crate::store::{Store, StoreError};
+use crate::webhooks::WebhookKey;
 
 /// The authority's key and certificate.
 const AUTHORITY: &str = "authority.pem";
@@ -68,6 +69,7 @@ pub(crate) struct Installation {
     pub(crate) dir: StateDir,
     pub(crate) authority: Authority,
     pub(crate) signer: GrantSigner,
+    pub(crate) webhook_key: WebhookKey,
     pub(crate) store: Store,
 }
 
@@ -90,12 +92,13 @@ impl Installation {
         let seed =
             Zeroizing::new(<[u8; 32]>::try_from(seed.as_slice()).context("grants.key has not 32 bytes")?);
         let signer = GrantSigner::from_seed(&seed);
+        let webhook_key = WebhookKey::from_seed(&seed);
         let database = dir.reserve(DATABASE).context(DATABASE)?;
         let store = Store::open(&database, now).await.context(DATABASE)?;
         let grant_key = serde_json::to_vec(&signer.verifier()).context("the grant key as JSON")?;
         store
             .belong_to(&HEXLOWER.encode(&authority.fingerprint()), &HEXLOWER.encode(&sha256(&grant_key)))
             .await?;
-        Ok(Self { dir, authority, signer, store })
+        Ok(Self { dir, authority, signer, webhook_key, store })
     }
 }

@@ -23,6 +23,7 @@ mod activity;
 mod audit;
 mod census;
 mod cuts;
+mod deliveries;
 mod devices;
 mod events;
 mod feed;
@@ -34,11 +35,14 @@ mod joins;
 mod leases;
 mod presence;
 mod relays;
+mod retention;
 mod row;
 mod sessions;
+mod sweep;
 mod tokens;
 mod users;
 mod visits;
+mod webhooks;
 
 pub(crate) use accesses::{
     AccessFilter, CreateAccessError, Creation, DecideError, EditAccessError, Edits, Phase,
@@ -47,6 +51,7 @@ pub(crate) use accounts::{AddAccountError, CloseError, RenameAccountError};
 pub(crate) use activity::{DAYS, DeviceActivity};
 pub(crate) use audit::AuditFilter;
 pub(crate) use census::Census;
+pub(crate) use deliveries::{Attempted, Errand, Then};
 pub(crate) use devices::{CreateDeviceError, RenameError};
 pub(crate) use host_keys::ConfirmError;
 pub(crate) use invitations::{AcceptError, Addressee};
@@ -54,9 +59,11 @@ pub(crate) use joins::{JoinError, JoinToken};
 pub(crate) use leases::LeaseError;
 pub(crate) use presence::Sighting;
 pub(crate) use relays::{AddRelayError, Whereabouts};
+pub(crate) use retention::Aging;
 pub(crate) use sessions::{Credentials, LASTS as SESSION_LASTS};
 pub(crate) use users::{AddUserError, EditUserError, UserEdits};
 pub(crate) use visits::VisitFilter;
+pub(crate) use webhooks::{AddWebhookError, EditWebhookError, MOST as MOST_WEBHOOKS, WebhookEdits};
 
 /// The database in use. Statements are written so that PostgreSQL reads them too.
 type Engine = sqlx::Sqlite;
@@ -103,6 +110,8 @@ struct Bells {
     visits: watch::Sender<u64>,
     /// Counts visits that somebody wants to end.
     cuts: watch::Sender<u64>,
+    /// Counts what webhooks are to be told.
+    outbox: watch::Sender<u64>,
 }
 
 /// Trouble with the database itself.
@@ -163,6 +172,7 @@ impl Store {
             presence: watch::Sender::new(0),
             visits: watch::Sender::new(0),
             cuts: watch::Sender::new(0),
+            outbox: watch::Sender::new(0),
         };
         let own_account = own_account(&writer, now).await?;
         let store = Self { writer, reader, bells: Arc::new(bells), own_account };
@@ -229,7 +239,7 @@ impl Store {
 
     async fn write(&self) -> Result<Tx, StoreError> {
         let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(Tx { inner, bells: self.bells.clone(), revision: None, reported: false })
+        Ok(Tx { inner, bells: self.bells.clone(), revision: None, reported: false, posted: false })
     }
 }
 
@@ -287,6 +297,8 @@ struct Tx {
     bells: Arc<Bells>,
     revision: Option<u64>,
     reported: bool,
+    /// Whether webhooks are to be told something.
+    posted: bool,
 }
 
 impl Tx {
@@ -317,6 +329,9 @@ impl Tx {
         }
         if self.reported {
             self.bells.presence.send_modify(|reports| *reports += 1);
+        }
+        if self.posted {
+            self.bells.outbox.send_modify(|posted| *posted += 1);
         }
         Ok(())
     }

@@ -19,7 +19,9 @@ mod isolation;
 mod join;
 mod labels;
 mod leases;
+mod limits;
 mod metrics;
+mod retention;
 mod routes;
 mod sessions;
 mod tls;
@@ -27,5 +29,6 @@ mod users;
 mod verify;
 mod visits;
 mod wait;
+mod webhooks;
 
 use harness::{Api, KEY};

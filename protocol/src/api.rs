@@ -17,6 +17,7 @@ mod token;
 mod user;
 mod verify;
 mod visit;
+mod webhook;
 
 pub use access::{
     Access, AccessStatus, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo, Progress, Via,
@@ -40,3 +41,7 @@ pub use token::{CreateToken, NewToken, Token};
 pub use user::{CreateUser, EditUser, Invitation, User, UserStatus};
 pub use verify::{Verify, VerifyAnswer};
 pub use visit::{Visit, VisitOutcome};
+pub use webhook::{
+    CreateWebhook, Delivery, DeliveryStatus, EditWebhook, NewWebhook, Webhook, WebhookCall, WebhookEvent,
+    WebhookStatus,
+};

@@ -128,6 +128,16 @@ id! {
 }
 
 id! {
+    /// A webhook.
+    WebhookId, "a webhook's id"
+}
+
+id! {
+    /// A call of a webhook, the same at every attempt.
+    DeliveryId, "a delivery's id"
+}
+
+id! {
     /// A record of the audit.
     AuditId, "an audit record's id"
 }

@@ -154,12 +154,24 @@ pub(super) struct RelayCaller {
 impl Caller {
     /// Whoever bears a token, or else whoever has a session's cookie.
     async fn of(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+        let caller = Self::proved(parts, app).await?;
+        app.rates.known(caller.who.id())?;
+        Ok(caller)
+    }
+
+    async fn proved(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
         let attempt = Attempt::of(parts, app).await;
         let browsing = Browsing::of(&app.config, &parts.headers);
         match browsing.session(&parts.headers) {
             Some(session) if attempt.token.is_none() => {
                 refuse_other_pages(app, browsing, &parts.method, &parts.headers)?;
-                Self::by_session(app, session, Some(attempt.source)).await
+                {
+                    let caller = Self::by_session(app, session, Some(attempt.source)).await;
+                    if caller.is_err() {
+                        app.rates.stranger(attempt.source)?;
+                    }
+                    caller
+                }
             }
             Some(_) | None => Self::by_token(app, attempt).await,
         }
@@ -270,7 +282,7 @@ impl Attempt {
     /// One answer for every way to fail, so that it says nothing of how near it came.
     fn failed(&self, app: &Shared) -> ApiError {
         app.doorkeeper.wrong_token(self.source, Instant::now());
-        unauthorized()
+        app.rates.stranger(self.source).err().unwrap_or_else(unauthorized)
     }
 }
 
@@ -282,7 +294,7 @@ pub(super) fn unauthorized() -> ApiError {
 pub(super) struct Source(pub(super) IpAddr);
 
 impl Source {
-    async fn of(parts: &mut Parts, app: &Shared) -> Self {
+    pub(super) async fn of(parts: &mut Parts, app: &Shared) -> Self {
         let Ok(CallerAddress(caller)) = CallerAddress::from_request_parts(parts, app).await;
         Self(caller.unwrap_or_else(|| peer(parts)))
     }

@@ -48,6 +48,7 @@ macro_rules! codes {
 codes! {
     Unauthorized = UNAUTHORIZED, "unauthorized", "A valid token is needed";
     TooManyFailures = TOO_MANY_REQUESTS, "too_many_failures", "Too many failed attempts";
+    TooManyRequests = TOO_MANY_REQUESTS, "too_many_requests", "Too many requests";
     ForeignVisit = FORBIDDEN, "foreign_visit", "Not this relay's visit";
     Forbidden = FORBIDDEN, "forbidden", "Not with this role";
     OtherPage = FORBIDDEN, "other_page", "Another site's page asked for this";
@@ -67,6 +68,7 @@ codes! {
     VisitNotFound = NOT_FOUND, "visit_not_found", "No such visit";
     RelayNotFound = NOT_FOUND, "relay_not_found", "No such relay";
     TokenNotFound = NOT_FOUND, "token_not_found", "No such token";
+    WebhookNotFound = NOT_FOUND, "webhook_not_found", "No such webhook";
     AccountNotFound = NOT_FOUND, "account_not_found", "No such account";
     UserNotFound = NOT_FOUND, "user_not_found", "No such user";
 
@@ -91,8 +93,10 @@ codes! {
     NoPorts = CONFLICT, "no_ports", "No relay has public ports";
     PortsTaken = CONFLICT, "ports_taken", "All public ports are leased";
     TooManyAccesses = CONFLICT, "too_many_accesses", "The box has too many live accesses";
+    TooManyWebhooks = CONFLICT, "too_many_webhooks", "The account has too many webhooks";
     NothingToDecide = CONFLICT, "nothing_to_decide", "The access waits for no decision";
     AccessRevoked = CONFLICT, "access_revoked", "The access was deleted";
+    InvalidTarget = UNPROCESSABLE_ENTITY, "invalid_target", "This address is not called";
     InvalidRole = UNPROCESSABLE_ENTITY, "invalid_role", "This role does not fit";
     InvalidPassword = UNPROCESSABLE_ENTITY, "invalid_password", "This cannot be a password";
     InvalidName = UNPROCESSABLE_ENTITY, "invalid_name", "This cannot be a name";

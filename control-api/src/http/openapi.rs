@@ -15,6 +15,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+mod examples;
+
 use super::Shared;
 use super::error::{ApiError, Code};
 
@@ -28,7 +30,11 @@ use super::error::{ApiError, Code};
             Whoever asks belongs to an account, sees what is its own, and nothing else: an id of another \
             account is answered as one that does not exist. Under each route's security stands the role \
             that it takes: `viewer`, `operator` or `owner` of the account, each of which may do what those \
-            before may, or `admin` of the installation."
+            before may, or `admin` of the installation.\n\n\
+            A program bears an API token; a browser that has signed in has the cookie of a session. Creations take \
+            an `Idempotency-Key`, and what can be edited has an `ETag`: a change with `If-Match` is made to what was \
+            read or not at all (412). A token or a user may make so many requests a minute, and an address whose \
+            requests prove nothing fewer; beyond that the answer is 429, and `Retry-After` says when to come back."
     ),
     components(schemas(Problem)),
     tags(
@@ -38,6 +44,7 @@ use super::error::{ApiError, Code};
         (name = "visits", description = "Who came, allowed or refused."),
         (name = "events", description = "What happened besides visits."),
         (name = "audit", description = "Who changed what, from where."),
+        (name = "webhooks", description = "Addresses that are called when something happens."),
         (name = "relays", description = "The relays of the installation."),
         (name = "session", description = "Signing in with a browser, and who one is."),
         (name = "users", description = "People of the account, who sign in."),
@@ -79,12 +86,18 @@ impl Document {
     pub(super) fn complete(document: utoipa::openapi::OpenApi) -> Self {
         let mut document = serde_json::to_value(document).expect("an OpenAPI document is JSON");
         document["components"]["securitySchemes"] = schemes();
-        document["components"]["responses"]["Problem"] = problem();
+        document["components"]["responses"]["Problem"] = problem(Code::ALL, None);
+        for (name, code) in USUAL {
+            let alike = Code::ALL.iter().copied().filter(|other| other.status() == code.status());
+            document["components"]["responses"][name] = problem(&alike.collect::<Vec<_>>(), Some(code));
+        }
         let mut parameters = HashMap::new();
         for (path, method, operation) in operations(&mut document) {
             operation["security"] = security(&method, &path);
             operation["operationId"] = operation_id(operation);
             operation["responses"]["default"] = json!({ "$ref": "#/components/responses/Problem" });
+            declare_errors(operation, &method, &path);
+            examples::add_to(operation);
             let named = operation["parameters"].as_array().into_iter().flatten();
             let of_query = named.filter(|parameter| parameter["in"] == "query");
             let names = of_query.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned));
@@ -142,10 +155,17 @@ fn operation_id(operation: &Value) -> Value {
 /// Who may call each route. A test proves that it is so, and writes it.
 const ROUTES: &str = include_str!("routes.txt");
 
+/// Who may call a route, if it is one of the description's.
+pub(super) fn guard(method: &str, path: &str) -> Option<&'static str> {
+    let mut routes = ROUTES.lines().map(str::split_whitespace);
+    routes.find_map(|mut route| {
+        let same = method.eq_ignore_ascii_case(route.next()?) & (route.next()? == path);
+        same.then(|| route.next()).flatten()
+    })
+}
+
 fn security(method: &str, path: &str) -> Value {
-    let mut routes = ROUTES.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let route = routes.find(|route| method.eq_ignore_ascii_case(route[0]) && path == route[1]);
-    match route.as_ref().map(|route| route[2]) {
+    match guard(method, path) {
         Some("open") => json!([]),
         Some("relay") => json!([{ "relay_token": [] }]),
         Some("signed-in") => json!([{ "session": [] }]),
@@ -154,12 +174,55 @@ fn security(method: &str, path: &str) -> Value {
     }
 }
 
-fn problem() -> Value {
+/// The problems that many operations have, under the names of their answers.
+const USUAL: [(&str, Code); 6] = [
+    ("Unauthorized", Code::Unauthorized),
+    ("Forbidden", Code::Forbidden),
+    ("NotFound", Code::DeviceNotFound),
+    ("Stale", Code::Stale),
+    ("Invalid", Code::InvalidRequest),
+    ("TooManyRequests", Code::TooManyRequests),
+];
+
+/// Says which problems an operation has besides any other.
+fn declare_errors(operation: &mut Value, method: &str, path: &str) {
+    let guarded = operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty());
+    let names_something = path.contains('{');
+    let with_body = operation.get("requestBody").is_some();
+    let declared = [
+        ("401", "Unauthorized", guarded),
+        ("403", "Forbidden", guarded),
+        ("404", "NotFound", names_something),
+        ("412", "Stale", method == "patch"),
+        ("422", "Invalid", with_body),
+        ("429", "TooManyRequests", true),
+    ];
+    for (status, name, _) in declared.into_iter().filter(|(_, _, has)| *has) {
+        operation["responses"][status] = json!({ "$ref": format!("#/components/responses/{name}") });
+    }
+}
+
+/// An answer that is a problem, one of these; with this one as the example.
+fn problem(codes: &[Code], example: Option<Code>) -> Value {
     let row = |code: &Code| format!("- `{}` ({}): {}", code.as_str(), code.status().as_u16(), code.title());
-    let codes: Vec<String> = Code::ALL.iter().map(row).collect();
+    let codes: Vec<String> = codes.iter().map(row).collect();
+    let example = match example {
+        Some(code) => json!({
+            "type": format!("/problems/{}", code.as_str()), "title": code.title(),
+            "status": code.status().as_u16(), "code": code.as_str(), "detail": "what is wrong, and what to do",
+        }),
+        None => examples::of("Problem").unwrap_or_default(),
+    };
+    let headers = match codes.iter().any(|code| code.contains("(429)")) {
+        true => json!({ "Retry-After": {
+            "description": "In how many seconds to try again; with 429 and 503", "schema": { "type": "integer" },
+        } }),
+        false => json!({}),
+    };
     json!({
+        "headers": headers,
         "description": format!("A problem (RFC 9457). Its `code` is stable, and one of:\n\n{}", codes.join("\n")),
-        "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
+        "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" }, "example": example } },
     })
 }
 

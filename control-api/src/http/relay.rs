@@ -142,7 +142,7 @@ async fn visits(
         return Err(ApiError::new(Code::BodyTooLarge, format!("at most {MAX_EVENTS} events in one request")));
     }
     let visits = batch.events.into_iter().map(|event| own_visit(event.0, relay.id));
-    app.store.record_visits(&visits.collect::<Result<Vec<_>, _>>()?).await?;
+    app.store.record_visits(&visits.collect::<Result<Vec<_>, _>>()?, app.clock.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

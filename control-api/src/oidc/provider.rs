@@ -78,7 +78,7 @@ impl Provider {
 }
 
 /// TLS with ring, and the system's authorities or the one that the settings name.
-pub(super) fn tls(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
+pub(crate) fn tls(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

@@ -7,7 +7,7 @@ use postern_protocol::grant::MAX_GRANTS;
 use postern_protocol::id::{AccessId, DeviceId, Login};
 use postern_protocol::ssh_key::PublicKey;
 
-use postern_protocol::api::AuditAction;
+use postern_protocol::api::{AuditAction, WebhookEvent};
 
 use super::audit::{Deed, changed};
 use super::devices::{device, device_columns, presence_after, presence_before};
@@ -146,6 +146,7 @@ impl Account {
         access.revision = tx.revise(access.device, now).await?;
         self.insert_access(&mut tx, &access).await?;
         self.wrote(&mut tx, Deed::new(AuditAction::AccessCreated, access.id).became(access.facts())).await?;
+        tx.tell(self.id, WebhookEvent::AccessCreated, now, now, access.told()).await?;
         let answer = answer(&access);
         self.remember(&mut tx, once, &answer, now).await?;
         tx.commit().await?;
@@ -252,6 +253,9 @@ impl Account {
             access.revision = tx.revise(access.device, now).await?;
             self.update_access(&mut tx, &access).await?;
             self.wrote(&mut tx, Deed::new(AuditAction::AccessDeleted, id).was(access.facts())).await?;
+            if !access.awaits_approval() {
+                tx.tell(self.id, WebhookEvent::AccessRevoked, now, now, access.told()).await?;
+            }
             tx.commit().await?;
         }
         Ok(true)

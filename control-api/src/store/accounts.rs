@@ -144,6 +144,7 @@ impl Store {
             "DELETE FROM users WHERE account = $1",
             "DELETE FROM invitations WHERE account = $1",
             "DELETE FROM tokens WHERE account = $1",
+            "DELETE FROM webhooks WHERE account = $1",
             "DELETE FROM kept_answers WHERE account = $1",
         ] {
             sqlx::query(forget).bind(id.as_str()).execute(tx.db()).await.map_err(StoreError::from)?;

@@ -19,8 +19,8 @@ pub(super) use facts::{Facts, changed, fact};
 const STRIDE: i64 = 1000;
 
 /// Names in the record of a pruning.
-const THROUGH: &str = "through";
-const HASH: &str = "hash";
+pub(super) const THROUGH: &str = "through";
+pub(super) const HASH: &str = "hash";
 
 /// Which records to list.
 #[derive(Debug, Clone, Default)]

@@ -1,10 +1,11 @@
 //! Boxes.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::AuditAction;
+use postern_protocol::api::{AuditAction, WebhookEvent};
 use postern_protocol::id::{DeviceId, DeviceName};
 use sqlx::Row as _;
 
+use super::accesses::{access, access_columns};
 use super::accounts::open_account;
 use super::audit::{Deed, fact};
 use super::idempotency::Recalled;
@@ -225,6 +226,7 @@ impl Tx {
         revision: u64,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        self.tell_of_revoked(id, now).await?;
         for change in [
             "UPDATE devices SET deleted_at = $2, revision = $3, key = NULL WHERE id = $1",
             "UPDATE accesses SET revoked_at = $2, revised_at = $2, revision = $3
@@ -237,6 +239,27 @@ impl Tx {
         for forget in ["DELETE FROM join_tokens WHERE device = $1", "DELETE FROM presence WHERE device = $1"]
         {
             sqlx::query(forget).bind(id.as_str()).execute(self.db()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Tx {
+    /// Tells of the accesses that a box takes along.
+    async fn tell_of_revoked(&mut self, id: DeviceId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let select = concat!(
+            "SELECT ",
+            access_columns!(),
+            ", a.account AS a_account FROM accesses a
+             WHERE a.device = $1 AND a.revoked_at IS NULL AND a.expires_at > $2"
+        );
+        let query = sqlx::query(select).bind(id.as_str()).bind(row::millis(now));
+        for found in &query.fetch_all(self.db()).await? {
+            let access = access(found)?;
+            if !access.awaits_approval() {
+                let account = row::text(found, "a_account")?;
+                self.tell(account, WebhookEvent::AccessRevoked, now, now, access.told()).await?;
+            }
         }
         Ok(())
     }

@@ -95,6 +95,11 @@ pub(super) fn maybe_port(row: &Row, column: &'static str) -> Result<Option<u16>,
     row.try_get::<Option<i64>, _>(column)?.map(|_| port(row, column)).transpose()
 }
 
+/// SHA-256 of something, hex.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&crate::ca::sha256(bytes))
+}
+
 /// A time for a column.
 pub(super) fn millis(at: DateTime<Utc>) -> i64 {
     at.timestamp_millis()

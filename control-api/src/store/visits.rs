@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::{Visit, VisitOutcome};
+use postern_protocol::api::{Visit, VisitOutcome, WebhookEvent};
 use postern_protocol::id::{AccessId, DeviceId, VisitId};
 use sqlx::Row as _;
 
@@ -30,10 +30,10 @@ impl Store {
     /// Writes down what a relay saw. An event that was written before changes nothing, and a start
     /// that comes after the end of its visit does not reopen it, nor takes bytes back that were told of
     /// meanwhile; nor can one relay touch what another wrote.
-    pub(crate) async fn record_visits(&self, visits: &[Visit]) -> Result<(), StoreError> {
+    pub(crate) async fn record_visits(&self, visits: &[Visit], now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for visit in visits {
-            tx.record(visit, self.own_account.as_str()).await?;
+            tx.record(visit, self.own_account.as_str(), now).await?;
         }
         tx.commit().await?;
         self.bells.visits.send_modify(|reports| *reports += 1);
@@ -73,7 +73,10 @@ impl Account {
 impl Tx {
     /// A visit belongs to whoever owns the box or the access that it named; one that named neither
     /// is the operator's.
-    async fn record(&mut self, visit: &Visit, operator: &str) -> Result<(), StoreError> {
+    async fn record(&mut self, visit: &Visit, operator: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let select = "SELECT outcome FROM visits WHERE id = $1";
+        let former: Option<String> =
+            sqlx::query_scalar(select).bind(visit.id.as_str()).fetch_optional(self.db()).await?;
         let upsert = "INSERT INTO visits (id, account, access, device, device_name, relay, entrance, source,
                 source_port, port, key, started_at, ended_at, outcome, code, reason, bytes_up, bytes_down)
             VALUES ($1, COALESCE((SELECT account FROM devices WHERE id = $4),
@@ -85,8 +88,8 @@ impl Tx {
                     THEN excluded.bytes_up ELSE visits.bytes_up END,
                 bytes_down = CASE WHEN excluded.bytes_down > visits.bytes_down
                     THEN excluded.bytes_down ELSE visits.bytes_down END
-            WHERE visits.outcome = 'open' AND visits.relay = excluded.relay";
-        sqlx::query(upsert)
+            WHERE visits.outcome = 'open' AND visits.relay = excluded.relay RETURNING account, device_name";
+        let written = sqlx::query(upsert)
             .bind(visit.id.as_str())
             .bind(operator)
             .bind(row::shown(visit.access.as_ref()))
@@ -105,12 +108,28 @@ impl Tx {
             .bind(&visit.reason)
             .bind(row::signed(visit.bytes_up))
             .bind(row::signed(visit.bytes_down))
-            .execute(self.db())
+            .fetch_optional(self.db())
             .await?;
+        let Some(written) = written else { return Ok(()) };
+        if let Some((event, at)) = news(former.as_deref(), visit) {
+            let told = Visit { device_name: row::maybe_text(&written, "device_name")?, ..visit.clone() };
+            self.tell(row::text(&written, "account")?, event, at, now, told).await?;
+        }
         match visit.outcome {
             VisitOutcome::Open => Ok(()),
             VisitOutcome::Ended | VisitOutcome::Refused => self.forget_cut(visit.id).await,
         }
+    }
+}
+
+/// What is new about a visit, to whoever knew it in a former state.
+fn news(former: Option<&str>, visit: &Visit) -> Option<(WebhookEvent, DateTime<Utc>)> {
+    let ended_at = visit.ended_at.unwrap_or(visit.started_at);
+    match (former, visit.outcome) {
+        (None, VisitOutcome::Open) => Some((WebhookEvent::VisitStarted, visit.started_at)),
+        (None, VisitOutcome::Refused) => Some((WebhookEvent::VisitRefused, visit.started_at)),
+        (_, VisitOutcome::Ended) => Some((WebhookEvent::VisitEnded, ended_at)),
+        (Some(_), VisitOutcome::Open | VisitOutcome::Refused) => None,
     }
 }
 

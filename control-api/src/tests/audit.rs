@@ -89,6 +89,10 @@ const ROUTES: &[(&str, Leaves)] = &[
     ("POST /v1/users/{user}/invitation", Record("user_invited", Token, "")),
     ("DELETE /v1/users/{user}/sessions", Record("user_signed_out", Token, "")),
     ("DELETE /v1/visits/{visit}", Record("visit_cut", Token, "")),
+    ("POST /v1/webhooks", Record("webhook_added", Token, r#"{"url":"https://example.com/NEW"}"#)),
+    ("DELETE /v1/webhooks/{webhook}", Record("webhook_removed", Token, "")),
+    ("PATCH /v1/webhooks/{webhook}", Record("webhook_edited", Token, r#"{"enabled":false}"#)),
+    ("POST /v1/webhooks/{webhook}/test", Record("webhook_tested", Token, "")),
     ("POST /v1/verify", Nothing("it only looks")),
 ];
 
@@ -143,6 +147,7 @@ impl Scene<'_> {
             }
             "{visit}" => self.relay.visit(&api.device(&fresh()).await, &fresh_id(), "open").await,
             "{user}" => self.invited().await.0,
+            "{webhook}" => api.post("/v1/webhooks", json!({ "url": "https://example.invalid/" })).await.id(),
             "{token}" => api.post("/v1/tokens", json!({ "name": fresh() })).await.id(),
             "{relay}" => api.post("/v1/relays", json!({ "name": fresh() })).await.json["relay"]
                 .as_str()

@@ -39,10 +39,11 @@ enum Kind {
     Visit,
     Token,
     User,
+    Webhook,
 }
 
 use Asks::{Admins, For, List, Nothing, Relays, Where, With};
-use Kind::{Access, Box, Token, User, Visit};
+use Kind::{Access, Box, Token, User, Visit, Webhook};
 
 /// Every route. One that is not here fails the walk: say what it could be asked for.
 const ROUTES: &[(&str, &[Asks])] = &[
@@ -127,6 +128,13 @@ const ROUTES: &[(&str, &[Asks])] = &[
     ),
     ("DELETE /v1/visits/{visit}", &[For(Visit, "")]),
     ("GET /v1/visits/{visit}", &[For(Visit, "")]),
+    ("GET /v1/webhooks", &[List]),
+    ("POST /v1/webhooks", &[Nothing]),
+    ("DELETE /v1/webhooks/{webhook}", &[For(Webhook, "")]),
+    ("GET /v1/webhooks/{webhook}", &[For(Webhook, "")]),
+    ("PATCH /v1/webhooks/{webhook}", &[For(Webhook, r#"{"enabled":false}"#)]),
+    ("GET /v1/webhooks/{webhook}/deliveries", &[For(Webhook, "")]),
+    ("POST /v1/webhooks/{webhook}/test", &[For(Webhook, "")]),
 ];
 
 /// An account of somebody else, with one of everything.
@@ -137,6 +145,7 @@ struct Neighbour {
     visit: String,
     token: String,
     user: String,
+    webhook: String,
 }
 
 /// An id that nobody has.
@@ -159,10 +168,13 @@ impl Neighbour {
             visit: "vvvvvvvvvv".to_owned(),
             token: token.id(),
             user: account.json["owner"]["id"].as_str().unwrap().to_owned(),
+            webhook: String::new(),
         };
         this.device = this.ask(walk, "POST", "/v1/devices", json!({ "name": "their-box" })).await.id();
         let access = json!({ "device": "their-box", "exposed_port": 443, "allowed_ips": ["192.0.2.7"] });
         this.access = this.ask(walk, "POST", "/v1/accesses", access).await.id();
+        let url = json!({ "url": "https://their-box.example.com/" });
+        this.webhook = this.ask(walk, "POST", "/v1/webhooks", url).await.id();
         let relay = walk.api.relay("relay-1").await;
         let visit = json!({
             "id": this.visit, "relay": relay.id, "entrance": "front", "source": "192.0.2.99", "source_port": 5000,
@@ -181,7 +193,7 @@ impl Neighbour {
     /// Everything that they have, as they see it.
     async fn belongings(&self, walk: &Walk) -> Vec<String> {
         let mut all = Vec::new();
-        for path in ["devices", "accesses", "visits", "tokens", "users"] {
+        for path in ["devices", "accesses", "visits", "tokens", "users", "webhooks"] {
             let answer = self.ask(walk, "GET", &format!("/v1/{path}"), Value::Null).await;
             assert_eq!(answer.json["items"].as_array().unwrap().len(), 1, "{}", answer.text);
             all.push(answer.text);
@@ -196,6 +208,7 @@ impl Neighbour {
             Visit => &self.visit,
             Token => &self.token,
             User => &self.user,
+            Webhook => &self.webhook,
         }
     }
 
@@ -207,6 +220,7 @@ impl Neighbour {
             &self.visit,
             &self.token,
             &self.user,
+            &self.webhook,
             "their-box",
             "their-account",
             "they@",
@@ -342,7 +356,7 @@ async fn try_it(walk: &Walk, neighbour: &Neighbour, method: &str, path: &str, as
             let names: &[(&str, &str)] = match kind {
                 Box => &[("their-box", "nones-box")],
                 User => &[("they@example.com", "none@example.com")],
-                Access | Visit | Token => &[],
+                Access | Visit | Token | Webhook => &[],
             };
             for (theirs, absent) in names.iter().copied().chain([(neighbour.id(kind), ABSENT)]) {
                 walk.must_not_tell_apart(method, (&of(theirs), body), (&of(absent), body)).await;
@@ -387,8 +401,9 @@ async fn the_walk_knows_every_route_and_none_besides() {
     );
     assert_eq!(known.difference(&documented).collect::<Vec<_>>(), Vec::<&String>::new());
     for (route, asks) in ROUTES {
-        let in_path =
-            ["{device}", "{access}", "{visit}", "{token}", "{user}"].iter().any(|part| route.contains(part));
+        let in_path = ["{device}", "{access}", "{visit}", "{token}", "{user}", "{webhook}"]
+            .iter()
+            .any(|part| route.contains(part));
         let says = asks.iter().any(|asked| matches!(asked, For(..) | Admins));
         assert!(!in_path || says, "{route}");
     }

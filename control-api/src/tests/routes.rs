@@ -130,6 +130,25 @@ async fn the_document_is_complete() {
             assert_eq!(named.filter(|parameter| parameter["name"] == name).count(), 1, "{place} {name}");
         }
     }
+    for (path, method, operation) in operations(&document) {
+        let place = format!("{method} {path}");
+        assert!(operation["summary"].is_string(), "{place} has a summary");
+        let responses = operation["responses"].as_object().unwrap();
+        let guarded = operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty());
+        let mut due = vec!["429"];
+        due.extend(guarded.then_some(["401", "403"]).into_iter().flatten());
+        due.extend((method == "PATCH").then_some("412"));
+        for status in due {
+            assert!(responses.contains_key(status), "{place} declares {status}");
+        }
+        let request = operation.get("requestBody").map(|request| &request["content"]);
+        let answers = responses.values().filter_map(|answer| answer.get("content"));
+        for content in request.into_iter().chain(answers) {
+            for media in content.as_object().unwrap().values() {
+                assert!(!media["example"].is_null(), "{place} has an example: {media}");
+            }
+        }
+    }
     let mut missing = Vec::new();
     dangling(&document, &document, &mut missing);
     assert_eq!(missing, Vec::<String>::new());

@@ -1,7 +1,7 @@
 //! Accesses that somebody outside the account asks for: no rule until an owner approves.
 
 use chrono::{DateTime, Utc};
-use postern_protocol::api::AuditAction;
+use postern_protocol::api::{AuditAction, WebhookEvent};
 use postern_protocol::grant::MAX_GRANTS;
 use postern_protocol::id::AccessId;
 
@@ -77,6 +77,9 @@ impl Account {
         self.update_access(&mut tx, &access).await?;
         let action = if approve { AuditAction::AccessApproved } else { AuditAction::AccessDenied };
         self.wrote(&mut tx, Deed::new(action, id).became(access.facts())).await?;
+        if approve {
+            tx.tell(self.id, WebhookEvent::AccessCreated, now, now, access.told()).await?;
+        }
         Ok(tx.commit().await?)
     }
 }

@@ -57,7 +57,8 @@ impl Account {
         let update = "UPDATE accesses SET allowed = $3, key = $4, key_comment = $5, login = $6, note = $7,
                       expires_at = $8, revoked_at = $9, revised_at = $10, revision = $11, approved_at = $12,
                       leased_from = $13, leased_port = $14,
-                      version = version + 1
+                      version = version + 1,
+                      expiry_told = CASE WHEN expires_at = $8 THEN expiry_told ELSE 0 END
                       WHERE account = $1 AND id = $2";
         sqlx::query(update)
             .bind(self.id.as_str())

@@ -50,6 +50,13 @@ impl AccessRecord {
     }
 }
 
+impl AccessRecord {
+    /// What webhooks are told of it.
+    pub(in crate::store) fn told(&self) -> Facts {
+        Facts::from_iter(self.facts().into_iter().chain(fact("access", self.id)))
+    }
+}
+
 impl UserRecord {
     pub(in crate::store) fn facts(&self) -> Facts {
         facts([
