@@ -20,6 +20,7 @@ use crate::up::Up;
 use crate::user::UserCommand;
 use crate::verify::VerifyCommand;
 use crate::visits::VisitsCommand;
+use crate::webhook::WebhookCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,6 +75,9 @@ enum Command {
     /// API tokens of the account: add, list, rm
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Webhooks, called when something happens: add, list, edit, remove, deliveries, test
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Accounts of the installation: add, list, show, rename, rm
     #[command(subcommand)]
     Account(AccountCommand),
@@ -116,6 +120,7 @@ impl Cli {
             Command::Relays(relays) => relays.run(&session()?).await,
             Command::User(command) => command.run(&session()?).await,
             Command::Token(command) => command.run(&session()?).await,
+            Command::Webhook(command) => command.run(&session()?).await,
             Command::Account(command) => command.run(&session()?).await,
             Command::Whoami(whoami) => whoami.run(&session()?).await,
             Command::Completions(completions) => completions.run(),
@@ -175,6 +180,10 @@ mod tests {
             "postern visits cut short",
             "postern visits --limit 5 cut k7f2q5xwab",
             "postern audit",
+            "postern webhook add",
+            "postern webhook add https://example.com --event box.eaten",
+            "postern webhook edit k7f2q5xwab",
+            "postern webhook edit k7f2q5xwab --enable --disable",
             "postern audit list --action eaten",
             "postern --token pst_x device list",
             "postern user add a --role king",
@@ -200,6 +209,10 @@ mod tests {
             "postern visits --since 2h --outcome refused",
             "postern visits cut k7f2q5xwab k7f2q5xwac",
             "postern audit list --action access_created --since 2h --json",
+            "postern webhook add https://example.com/hook --event visit.refused --event box.offline",
+            "postern webhook edit k7f2q5xwab --disable",
+            "postern webhook rm k7f2q5xwab k7f2q5xwac",
+            "postern webhook deliveries k7f2q5xwab --limit 5 --json",
             "postern exit-codes",
             "postern user add ann@example.com --role operator",
             "postern user edit ann --role owner --admin true",

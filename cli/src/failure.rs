@@ -52,7 +52,7 @@ Exit status:
   2  the command line or the settings are wrong
   3  the control API cannot be reached
   4  there is no token, or it is not accepted
-  5  there is no such box, access, relay, visit, user, token or account
+  5  there is no such box, access, relay, visit, user, token, webhook or account
   6  the control API refused: the request does not fit, conflicts with what is there, or takes another role
   7  the control API failed or is too busy; try again
   8  something on this machine is in the way: a file, a missing program

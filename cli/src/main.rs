@@ -21,6 +21,7 @@ mod up;
 mod user;
 mod verify;
 mod visits;
+mod webhook;
 
 mod api;
 mod confirm;

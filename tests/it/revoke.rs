@@ -5,6 +5,7 @@ use std::time::Instant;
 use chrono::Utc;
 use postern_protocol::api::{Access, EditAccess, VisitOutcome};
 use postern_tests::{AT_ONCE, Machine, Output, SOON, Session, Stack, eventually, within};
+use reqwest::Method;
 
 #[tokio::test]
 async fn revoking_an_access_ends_exactly_its_visits_at_once() {
@@ -27,6 +28,33 @@ async fn revoking_an_access_ends_exactly_its_visits_at_once() {
         assert_eq!((visit.outcome, visit.code.as_str()), (VisitOutcome::Ended, "revoked"), "{visit:?}");
     }
     assert!(stack.api.visits("outcome=ended").await.iter().all(|visit| visit.access == Some(first.id)));
+}
+
+#[tokio::test]
+async fn cutting_one_visit_leaves_the_others_and_the_access() {
+    let (stack, box42) = stack_with_a_box().await;
+    let access = stack.allow(&box42).await;
+    let mut doomed = stack.ssh(&access).open().await;
+    let visit = eventually("the visit is told", SOON, async || {
+        stack.api.visits("outcome=open").await.into_iter().next()
+    })
+    .await;
+    let mut other = stack.ssh(&access).open().await;
+    doomed.echo("so many bytes").await;
+    let moved = eventually("bytes of a visit that goes on are told", SOON, async || {
+        let visits = stack.api.visits("outcome=open").await;
+        visits.into_iter().find(|told| told.id == visit.id && told.bytes_up > 0 && told.bytes_down > 0)
+    });
+    moved.await;
+
+    let request = stack.api.request(Method::DELETE, &format!("/v1/visits/{}", visit.id));
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status(), 204, "the relay has said that it is over");
+    doomed.cut(AT_ONCE).await;
+    other.echo("still here").await;
+    let ended = stack.api.visits("outcome=ended").await;
+    assert_eq!(ended.iter().map(|visit| visit.code.as_str()).collect::<Vec<_>>(), ["cut"]);
+    assert_eq!(stack.ssh(&access).run("echo in").await.success(), "in\n", "the access goes on");
 }
 
 #[tokio::test]
