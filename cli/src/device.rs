@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use postern_protocol::api::{CreateDevice, Device, DeviceStatus, Join, RenameDevice};
 use postern_protocol::id::DeviceName;
-use postern_protocol::wire::{BoxFacts, SshServer, SshServerKind};
+use postern_protocol::wire::{BoxFacts, SshServer, SshServerKind, Transport, WhyTcp};
 
 use crate::api::{Api, Query, Reply};
 use crate::args::Session;
@@ -167,13 +167,14 @@ fn list(devices: &[Device], now: DateTime<Utc>) -> String {
             standing(device, now),
             device.relay.clone().unwrap_or_default(),
             device.address.clone().unwrap_or_default(),
+            device.transport.map_or("", over).to_owned(),
             device.facts.as_ref().map_or_else(String::new, |facts| facts.platform.clone()),
             device.facts.as_ref().and_then(|facts| facts.ssh.as_ref()).map_or_else(String::new, server),
             device.id.to_string(),
         ]
     };
     let rows: Vec<_> = devices.iter().map(row).collect();
-    table(["NAME", "STATUS", "RELAY", "ADDRESS", "PLATFORM", "SSH SERVER", "ID"], &rows)
+    table(["NAME", "STATUS", "RELAY", "ADDRESS", "OVER", "PLATFORM", "SSH SERVER", "ID"], &rows)
 }
 
 /// Whether a box is there, and since when.
@@ -188,6 +189,19 @@ pub(crate) fn standing(device: &Device, now: DateTime<Utc>) -> String {
             format!("offline, last seen {}", seen_from(now, device.last_seen.unwrap_or(device.since)))
         }
     }
+}
+
+/// What a tunnel goes over.
+fn over(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Quic => "QUIC",
+        Transport::Tcp => "TCP",
+    }
+}
+
+fn carried(transport: Transport, why_tcp: Option<WhyTcp>) -> String {
+    let over = over(transport);
+    why_tcp.map_or_else(|| over.to_owned(), |why| format!("{over}, because {why}"))
 }
 
 fn server(ssh: &SshServer) -> String {
@@ -219,6 +233,7 @@ fn describe(device: &Device, now: DateTime<Utc>) -> String {
             ("id", Some(device.id.to_string())),
             ("relay", device.relay.clone()),
             ("address", device.address.clone()),
+            ("over", device.transport.map(|transport| carried(transport, device.why_tcp))),
             ("host name", facts.map(|facts| facts.hostname.clone())),
             ("agent", facts.map(|facts| format!("{} on {}", facts.agent_version, facts.platform))),
             ("ssh server", facts.and_then(|facts| facts.ssh.as_ref()).map(server)),
@@ -247,7 +262,7 @@ mod tests {
     fn a_box_is_shown_with_what_is_known_of_it() {
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let text = r#"{"id":"k7f2q5xwab","name":"box42","created_at":"2023-11-14T22:00:00Z","status":"online",
-            "since":"2023-11-14T22:10:20Z","relay":"relay-1","address":"198.51.100.7","host_keys":
+            "since":"2023-11-14T22:10:20Z","relay":"relay-1","address":"198.51.100.7","transport":"tcp","why_tcp":"udp_silent","host_keys":
             [{"key":"ssh-ed25519 AAAA","fingerprint":"SHA256:x"}],"facts":{"agent_version":"0.1.0",
             "hostname":"turris\u001b[31m","platform":"linux/aarch64","ssh":{"kind":"system","version":"OpenSSH_9.2p1",
             "port":22,"host_keys":[]},"services":[{"name":"https","port":443}],"default_login":"root","paused":false}}"#;
@@ -256,6 +271,7 @@ mod tests {
         for part in [
             "box42: online, came 3 min ago",
             "linux/aarch64",
+            "TCP, because nobody answers over UDP",
             "OpenSSH_9.2p1, port 22",
             "SHA256:x ssh-ed25519",
             "turris\\u{1b}[31m",

@@ -9,7 +9,7 @@ use postern_protocol::id::{
     AccessId, AccountId, DeviceId, DeviceName, Login, RelayId, TokenId, UserId, UserName, WebhookId,
 };
 use postern_protocol::ssh_key::PublicKey;
-use postern_protocol::wire::{BoxFacts, Web};
+use postern_protocol::wire::{BoxFacts, Transport, Web, WhyTcp};
 
 use crate::store::Stale;
 
@@ -77,6 +77,8 @@ pub(crate) struct PresenceRecord {
     pub(crate) online: bool,
     pub(crate) since: DateTime<Utc>,
     pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) why_tcp: Option<WhyTcp>,
     pub(crate) holding: u64,
 }
 

@@ -6,10 +6,10 @@ use anyhow::{Context, anyhow};
 use chrono::Utc;
 use postern_protocol::id::{DeviceId, DeviceName};
 use postern_protocol::join::JoinString;
+use postern_protocol::tunnel::Connection;
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::io::{receive, send};
 use postern_protocol::wire::{BoxFacts, JoinAnswer, JoinRequest, Membership, VERSION};
-use quinn::Connection;
 use tokio::time::timeout;
 
 use crate::config::Config;
@@ -166,9 +166,9 @@ async fn through(
 }
 
 async fn ask(connection: &Connection, request: &JoinRequest) -> anyhow::Result<JoinAnswer> {
-    let (mut to, mut from) = connection.open_bi().await.context("asking to join")?;
+    let (mut to, mut from) = connection.open().await.context("asking to join")?;
     send(&mut to, request).await.context("asking to join")?;
-    to.finish().context("asking to join")?;
+    to.finish().await;
     receive(&mut from, SMALL).await.context("waiting for the answer")
 }
 

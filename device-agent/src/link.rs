@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use postern_protocol::id::RelayId;
+use postern_protocol::tunnel::Connection;
 use postern_protocol::wire::Goodbye;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -14,7 +15,11 @@ use crate::backoff::{Backoff, SILENT, SLOW, USUAL, share};
 use crate::network::{Way, outlook};
 
 mod dial;
+mod over_tcp;
 mod path;
+mod proxy;
+mod race;
+mod transport;
 mod tunnel;
 
 pub(crate) use dial::{DialError, Dialled, dial};
@@ -52,7 +57,9 @@ pub(crate) enum Standing {
         /// Which relay answered.
         relay: RelayId,
         /// The connection itself, which knows its round trip.
-        connection: quinn::Connection,
+        connection: Connection,
+        /// Why it goes over TCP, if it does.
+        why_tcp: Option<String>,
         /// The way out that it takes.
         way: watch::Receiver<Way>,
     },

@@ -24,7 +24,7 @@ pub struct Way {
 
 impl Way {
     /// The way that the kernel would take now, through this interface if one is named.
-    fn look(interface: Option<&str>, relay: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn look(interface: Option<&str>, relay: SocketAddr) -> io::Result<Self> {
         if interface.is_some_and(has_no_carrier) {
             return Err(io::ErrorKind::NetworkDown.into());
         }
@@ -52,9 +52,14 @@ impl std::fmt::Display for Way {
 /// The ways to a relay that can be tried now, the preferred one first: through the listed interfaces
 /// in their order, or else as the kernel routes.
 pub(crate) fn ways(interfaces: &[String], relay: SocketAddr) -> Vec<Way> {
-    match interfaces.is_empty() {
-        true => Way::look(None, relay).into_iter().collect(),
-        false => interfaces.iter().filter_map(|name| Way::look(Some(name), relay).ok()).collect(),
+    ranks(interfaces).into_iter().filter_map(|interface| Way::look(interface, relay).ok()).collect()
+}
+
+/// The interfaces to bind to, the preferred one first; none, where the kernel routes.
+pub(crate) fn ranks(interfaces: &[String]) -> Vec<Option<&str>> {
+    match interfaces {
+        [] => vec![None],
+        listed => listed.iter().map(|name| Some(name.as_str())).collect(),
     }
 }
 
@@ -83,12 +88,12 @@ fn open(interface: Option<&str>, towards: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 #[cfg(target_os = "linux")]
-fn bind_to(socket: &Socket, interface: &str) -> io::Result<()> {
+pub(crate) fn bind_to(socket: &Socket, interface: &str) -> io::Result<()> {
     socket.bind_device(Some(interface.as_bytes()))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn bind_to(_: &Socket, _: &str) -> io::Result<()> {
+pub(crate) fn bind_to(_: &Socket, _: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

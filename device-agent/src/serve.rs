@@ -7,9 +7,9 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use postern_protocol::Refusal;
 use postern_protocol::access::{Denial, Permit};
+use postern_protocol::tunnel::{EndsWell, RecvStream, SendStream};
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::{Errand, Open, Opening, io};
-use quinn::{RecvStream, SendStream, VarInt};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -39,9 +39,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// How long the agent's own server may take to end a visit that has lost its permit.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// A stream that ends with this code was ended by the box.
-pub(crate) const ENDED_BY_BOX: VarInt = VarInt::from_u32(1);
 
 /// A visit's stream.
 pub(crate) struct Stream {
@@ -185,14 +182,15 @@ async fn local(
         moved = splice(&mut recv, &mut send, service, traffic) => {
             if moved.is_err() {
                 // What broke off must not look like what has said everything.
-                let _already_ended = (send.reset(ENDED_BY_BOX), recv.stop(ENDED_BY_BOX));
+                send.break_off();
+                recv.stop();
             }
             return moved.map(|()| None).context("moving bytes");
         }
         refusal = withdrawn => refusal,
     };
-    // Both may have ended by themselves in the same moment.
-    let _already_ended = (send.reset(ENDED_BY_BOX), recv.stop(ENDED_BY_BOX));
+    send.break_off();
+    recv.stop();
     Ok(Some(refusal))
 }
 
@@ -225,7 +223,7 @@ async fn session(
 ) -> Option<Refusal> {
     let (inwards, outwards) = (traffic.clone(), traffic.clone());
     let recv = InspectReader::new(recv, move |bytes| count(&inwards.to_service, bytes.len()));
-    let send = InspectWriter::new(send, move |bytes| count(&outwards.to_visitor, bytes.len()));
+    let send = InspectWriter::new(EndsWell::new(send), move |bytes| count(&outwards.to_visitor, bytes.len()));
     let ended = guest.ended.clone();
     let session = shell.serve(tokio::io::join(recv, send), guest);
     tokio::pin!(session);
@@ -265,7 +263,8 @@ async fn turn_away(agent: &Agent, open: &Open, to: &mut SendStream, refusal: Ref
     tracing::info!(code = refusal.code(), port = open.port, "visit refused: {refusal}");
     agent.visits.refuse(open, &refusal, Utc::now());
     io::send(to, &Opening::Refused(refusal)).await.context("answering the relay")?;
-    to.finish().context("ending the stream")
+    to.finish().await;
+    Ok(())
 }
 
 #[cfg(test)]

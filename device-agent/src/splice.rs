@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
-use quinn::{RecvStream, SendStream, VarInt};
+use postern_protocol::tunnel::{RecvStream, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -17,9 +17,6 @@ const CHUNK: usize = 32 * 1024;
 
 /// Room below which a fresh buffer is taken: small pieces of an interactive session share one.
 const LEAST_ROOM: usize = 4 * 1024;
-
-/// The visitor takes no more of what the service says.
-const DEAF: VarInt = VarInt::from_u32(0);
 
 /// Moves bytes until both sides have ended, or one of them has broken.
 pub(crate) async fn splice(
@@ -37,13 +34,13 @@ pub(crate) async fn splice(
 }
 
 async fn inwards(from: &mut RecvStream, mut to: WriteHalf<'_>, total: &AtomicU64) -> io::Result<()> {
-    while let Some(chunk) = from.read_chunk(CHUNK, true).await? {
-        if to.write_all(&chunk.bytes).await.is_err() {
+    while let Some(bytes) = from.next().await.map_err(io::Error::other)? {
+        if to.write_all(&bytes).await.is_err() {
             // The service listens no more; what it still says is delivered all the same.
-            let _already_ended = from.stop(DEAF);
+            from.stop();
             return Ok(());
         }
-        count(total, chunk.bytes.len());
+        count(total, bytes.len());
     }
     // A service that is gone already has ended this half itself.
     let _already_gone = to.shutdown().await;
@@ -52,7 +49,7 @@ async fn inwards(from: &mut RecvStream, mut to: WriteHalf<'_>, total: &AtomicU64
 
 async fn outwards(mut from: ReadHalf<'_>, to: &mut SendStream, total: &AtomicU64) -> io::Result<()> {
     let mut buffer = BytesMut::new();
-    let mut unwanted = pin!(unwanted(to));
+    let mut unwanted = pin!(to.unwanted());
     loop {
         if buffer.capacity() < LEAST_ROOM {
             buffer.reserve(CHUNK);
@@ -60,29 +57,18 @@ async fn outwards(mut from: ReadHalf<'_>, to: &mut SendStream, total: &AtomicU64
         let read = tokio::select! {
             read = from.read_buf(&mut buffer) => read?,
             // A service may be silent for long; a visitor who has left is not waited for.
-            () = &mut unwanted => return Ok(()),
+            _ = &mut unwanted => return Ok(()),
         };
         if read == 0 {
             break;
         }
         let chunk = buffer.split().freeze();
         let length = chunk.len();
-        to.write_chunk(chunk).await?;
+        to.send(chunk).await.map_err(io::Error::other)?;
         count(total, length);
     }
-    let _already_stopped = to.finish();
+    to.finish().await;
     Ok(())
-}
-
-/// Waits until the visitor takes no more.
-fn unwanted(to: &SendStream) -> impl Future<Output = ()> + use<> {
-    let stopped = to.stopped();
-    async move {
-        // That everything has arrived is no reason to stop.
-        if let Ok(None) = stopped.await {
-            std::future::pending().await
-        }
-    }
 }
 
 /// Adds to a count of bytes.

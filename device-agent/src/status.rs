@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::id::{AccessId, DeviceId, DeviceName, Login, RelayId, VisitId};
-use postern_protocol::wire::{SshServer, SshServerKind, WebCertificate, WebCertificateKind};
+use postern_protocol::wire::{SshServer, SshServerKind, Transport, WebCertificate, WebCertificateKind};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
@@ -67,8 +67,12 @@ pub enum TunnelStatus {
         relay_id: RelayId,
         /// The way out that it takes.
         way: Way,
-        /// The round trip to it, in milliseconds.
-        round_trip_ms: f64,
+        /// What it goes over.
+        transport: Transport,
+        /// Why not over QUIC.
+        why_tcp: Option<String>,
+        /// The round trip to it, in milliseconds, if it is known.
+        round_trip_ms: Option<f64>,
     },
     /// There is none.
     Disconnected {
@@ -223,10 +227,22 @@ impl MemberStatus {
     fn write(&self, f: &mut fmt::Formatter<'_>, now: DateTime<Utc>) -> fmt::Result {
         writeln!(f, "{} ({})", self.name, self.device)?;
         match &self.tunnel {
-            TunnelStatus::Connected { since, relay, relay_id, way, round_trip_ms } => {
+            TunnelStatus::Connected { since, relay, relay_id, way, transport, why_tcp, round_trip_ms } => {
                 writeln!(f, "  connected    since {} to {relay} ({relay_id})", moment(*since, now))?;
                 writeln!(f, "  way out      {way}")?;
-                writeln!(f, "  round trip   {round_trip_ms:.1} ms")?;
+                if let Some(round_trip_ms) = round_trip_ms {
+                    writeln!(f, "  round trip   {round_trip_ms:.1} ms")?;
+                }
+                match (transport, why_tcp) {
+                    (Transport::Quic, _) => writeln!(f, "  over         QUIC")?,
+                    (Transport::Tcp, why) => {
+                        writeln!(
+                            f,
+                            "  over         TCP, because {}",
+                            why.as_deref().unwrap_or("of the settings")
+                        )?;
+                    }
+                }
             }
             TunnelStatus::Disconnected { since, why, next_attempt } => {
                 writeln!(f, "  OFFLINE      since {}", moment(*since, now))?;
@@ -305,12 +321,14 @@ impl HttpsStatus {
 impl TunnelStatus {
     fn of(standing: &Standing) -> Self {
         match standing {
-            Standing::Up { since, address, relay, connection, way } => Self::Connected {
+            Standing::Up { since, address, relay, connection, why_tcp, way } => Self::Connected {
                 since: *since,
                 relay: address.clone(),
                 relay_id: *relay,
                 way: way.borrow().clone(),
-                round_trip_ms: connection.rtt().as_secs_f64() * 1000.0,
+                transport: connection.transport(),
+                why_tcp: why_tcp.clone(),
+                round_trip_ms: connection.rtt().map(|rtt| rtt.as_secs_f64() * 1000.0),
             },
             Standing::Down { since, why, next } => {
                 Self::Disconnected { since: *since, why: why.clone(), next_attempt: *next }

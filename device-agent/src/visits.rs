@@ -11,9 +11,6 @@ use tokio::sync::watch;
 
 use crate::status::{LastRefusal, OpenVisit};
 
-/// The most visits at once. The relay keeps to it because QUIC lets it open no more streams.
-pub(crate) const MAX_VISITS: u32 = 256;
-
 /// Bytes of one visit.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {

@@ -1,4 +1,5 @@
-//! What both ends of a tunnel set alike, so that it survives what happens to it.
+//! What both ends of a tunnel have alike: a [`Connection`] and its streams, over QUIC or over TCP, and
+//! settings by which it survives what happens to it.
 //!
 //! QUIC as it comes backs off after an outage: an outage of D seconds stalls for up to another D,
 //! and one of 30 ends the connection. A visit is worth more than that. [`transport`] puts a
@@ -10,22 +11,30 @@ use std::time::Duration;
 
 use quinn_proto::{TransportConfig, VarInt};
 
+use crate::wire::MAX_VISITS;
+
 mod batch;
+mod connection;
+mod ends_well;
 mod outage;
 mod probe;
+mod starvation;
+mod stream;
+pub mod tcp;
 #[cfg(test)]
 mod tests;
 
 pub use batch::Batching;
+pub use connection::{Connection, Lost};
+pub use ends_well::EndsWell;
 pub use outage::{Link, OutageConfig};
 pub use probe::{End, Probe, TICK};
+pub use starvation::Starvation;
+pub use stream::{ReadError, RecvStream, SendStream, WriteError};
 
 /// Without a word for so long, the other side is gone. A box whose cable was pulled is seen to be gone
 /// within a minute; an outage of 30 s on top of a keep-alive's interval leaves the tunnel alive.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
-
-/// The most visits at once through one tunnel.
-pub const MAX_VISITS: u32 = 256;
 
 /// One stream may have so much under way, as one channel at the SSH gate: 30 ms of half a gigabit, or
 /// 100 ms of 160 Mbit/s. It is also what a visit that nobody reads makes the other side hold.

@@ -19,11 +19,16 @@
 //!   agent ◀═ bytes both ways ═══▶ relay     reaches a service
 //! ```
 //!
+//! over TCP: ALPN postern-tcp-join/1 and postern-tcp/1, for boxes whose network passes no UDP; the same
+//! TLS, the same messages, on streams of yamux (`tunnel::tcp`)
+//!
 //! Every message is a [`frame`]: four bytes of length, then the message. The first message of each
 //! side carries its version, so that an older peer is answered with a sentence ([`greeting`]).
 //!
 //! Versions of the protocol:
 //! - 1 (2026-11-21): the first.
+//! - 2 (2026-11-21): the same over TCP; a box says why it comes that way, and may let its former tunnel
+//!   end when its visits have; a relay tells a box whose path starves it.
 
 use std::net::SocketAddr;
 
@@ -45,13 +50,68 @@ pub mod io;
 mod tests;
 
 /// The version spoken here.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The protocol of a box that has no certificate yet (RFC 7301).
 pub const JOIN_ALPN: &[u8] = b"postern-join/1";
 
 /// The protocol of a box that has one.
 pub const TUNNEL_ALPN: &[u8] = b"postern/1";
+
+/// [`JOIN_ALPN`] over TCP.
+pub const TCP_JOIN_ALPN: &[u8] = b"postern-tcp-join/1";
+
+/// [`TUNNEL_ALPN`] over TCP.
+pub const TCP_TUNNEL_ALPN: &[u8] = b"postern-tcp/1";
+
+/// The most visits at once through one tunnel.
+pub const MAX_VISITS: u32 = 256;
+
+/// How a tunnel reaches its relay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Transport {
+    /// QUIC, over UDP.
+    #[default]
+    Quic,
+    /// TLS over TCP, because QUIC did not get through.
+    Tcp,
+}
+
+/// Why a tunnel goes over TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum WhyTcp {
+    /// Nobody answered over UDP.
+    UdpSilent,
+    /// Nothing came back over UDP any more.
+    UdpLost,
+    /// Little got through over UDP, and most of that more than once.
+    UdpStarved,
+}
+
+impl WhyTcp {
+    /// Its stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::UdpSilent => "udp_silent",
+            Self::UdpLost => "udp_lost",
+            Self::UdpStarved => "udp_starved",
+        }
+    }
+}
+
+impl std::fmt::Display for WhyTcp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::UdpSilent => "nobody answers over UDP",
+            Self::UdpLost => "nothing came back over UDP any more",
+            Self::UdpStarved => "too little got through over UDP",
+        })
+    }
+}
 
 /// The name in every relay's certificate; what is trusted is the pinned authority, not DNS.
 pub const RELAY_NAME: &str = "relay.postern.internal";
@@ -123,6 +183,11 @@ pub enum ToRelay {
         version: u16,
         /// What the box says of itself.
         facts: BoxFacts,
+        /// Why this tunnel goes over TCP, if it does.
+        why_tcp: Option<WhyTcp>,
+        /// The box's tunnel before this one still works: no visit begins there any more, and it ends
+        /// when its visits have.
+        beside: bool,
     },
     /// What the box says of itself has changed.
     Facts(BoxFacts),
@@ -159,6 +224,8 @@ pub enum ToAgent {
     Certificate(Certificate),
     /// The relay is about to close this tunnel, and why.
     Goodbye(Goodbye),
+    /// What the relay sends gets through in drops: another path may be better.
+    Starved,
 }
 
 /// Why a relay closes a tunnel.

@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use postern_protocol::tunnel::Connection;
 use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN, Web};
-use quinn::{Connection, Endpoint, Incoming, VarInt};
+use quinn::{Endpoint, Incoming};
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -21,13 +22,14 @@ use crate::registry::Registry;
 use crate::rulebook::Rulebook;
 
 mod join;
+pub(crate) mod tcp;
 mod tunnel;
 
 /// How long a handshake may take, and everything else before a box has proved itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Closing codes, for the box's log; the reason in words stands beside them.
-const REFUSED: VarInt = VarInt::from_u32(1);
+const REFUSED: u32 = 1;
 
 /// The door that boxes come to.
 pub(crate) struct Agents {
@@ -97,19 +99,24 @@ impl Agents {
         let span = tracing::info_span!("agent", %address);
         let attended = async move {
             let Ok(Ok(connection)) = timeout(PATIENCE, incoming).await else { return };
-            agents.attend(connection, address, place).await;
+            let purpose = match protocol(&connection).as_deref() {
+                Some(TUNNEL_ALPN) => Purpose::Tunnel,
+                Some(JOIN_ALPN) => Purpose::Join,
+                _ => return,
+            };
+            let caller = Caller { purpose, identity: identity(&connection), address };
+            agents.attend(Connection::Quic(connection), caller, place).await;
         };
         tasks.spawn(attended.instrument(span));
     }
 
-    async fn attend(&self, connection: Connection, address: SocketAddr, place: crate::admission::Place) {
-        match protocol(&connection).as_deref() {
-            Some(TUNNEL_ALPN) => match identity(&connection) {
-                Some(identity) => tunnel::serve(self, connection, identity, place).await,
-                None => connection.close(REFUSED, b"a tunnel needs a certificate"),
-            },
-            Some(JOIN_ALPN) if self.may_join(address.ip()) => join::serve(self, connection).await,
-            _ => connection.close(REFUSED, b"not now"),
+    /// Serves a box, whichever way it came.
+    async fn attend(&self, connection: Connection, caller: Caller, place: crate::admission::Place) {
+        match (caller.purpose, caller.identity) {
+            (Purpose::Tunnel, Some(identity)) => tunnel::serve(self, connection, identity, place).await,
+            (Purpose::Tunnel, None) => connection.close(REFUSED, "a tunnel needs a certificate"),
+            (Purpose::Join, _) if self.may_join(caller.address.ip()) => join::serve(self, connection).await,
+            (Purpose::Join, _) => connection.close(REFUSED, "not now"),
         }
     }
 
@@ -118,13 +125,26 @@ impl Agents {
     }
 }
 
-fn protocol(connection: &Connection) -> Option<Vec<u8>> {
+/// What a box is here for, by the protocol that it asked for.
+enum Purpose {
+    Tunnel,
+    Join,
+}
+
+/// What is known of a box before its first word.
+struct Caller {
+    purpose: Purpose,
+    identity: Option<BoxIdentity>,
+    address: SocketAddr,
+}
+
+fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
     let data = connection.handshake_data()?.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?;
     data.protocol
 }
 
 /// Who the box is by the certificate that TLS has verified.
-fn identity(connection: &Connection) -> Option<BoxIdentity> {
+fn identity(connection: &quinn::Connection) -> Option<BoxIdentity> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     BoxIdentity::of(chain.first()?)
 }

@@ -41,6 +41,9 @@ pub struct Config {
     /// Load balancers: these networks, and no others, say by the PROXY protocol, version 2, for whom they
     /// connect to the gate, to `https` and to the ports, and must say it.
     pub proxy_protocol_from: Vec<IpNet>,
+    /// Where agents dial in over TCP when UDP does not get through; left out, the same address and port
+    /// as for QUIC.
+    pub agents_tcp: Option<SocketAddr>,
     /// Where `/healthz` and `/metrics` are served, if anywhere.
     pub admin: Option<SocketAddr>,
     /// The host name or address by which visitors and agents find this relay.
@@ -117,6 +120,7 @@ impl Default for Config {
             domain: None,
             ports: None,
             proxy_protocol_from: Vec::new(),
+            agents_tcp: None,
             admin: None,
             public_host: None,
             public_gate_port: None,
@@ -182,7 +186,7 @@ impl Config {
         crate::api::Api::new(self).map(drop)?;
         let host = self.public_host(self.gate.ip())?;
         self.web(&host, self.https)?;
-        self.check_ports([Some(self.gate), self.https, self.admin])
+        self.check_ports([Some(self.gate), self.https, self.agents_tcp.or(Some(self.agents)), self.admin])
     }
 
     /// How visitors find the TLS front, given the address that it listens on and the relay's host.
@@ -197,7 +201,7 @@ impl Config {
     }
 
     /// Whether accesses could lease a port that the relay itself listens on.
-    pub(crate) fn check_ports(&self, own: [Option<SocketAddr>; 3]) -> anyhow::Result<()> {
+    pub(crate) fn check_ports(&self, own: [Option<SocketAddr>; 4]) -> anyhow::Result<()> {
         let Some(ports) = self.ports else { return Ok(()) };
         for own in own.into_iter().flatten() {
             anyhow::ensure!(
@@ -301,7 +305,7 @@ mod tests {
     #[test]
     fn the_relays_own_ports_are_not_for_accesses() {
         let ports = |range: &str| Config::from_toml(&format!("ports = '{range}'")).unwrap();
-        let gate = [Some("0.0.0.0:2222".parse().unwrap()), None, None];
+        let gate = [Some("0.0.0.0:2222".parse().unwrap()), None, None, None];
         assert!(ports("2000-3000").check_ports(gate).unwrap_err().to_string().contains("2222"));
         assert!(ports("20000-20999").check_ports(gate).is_ok());
         assert!(Config::from_toml("ports = '20999-20000'").is_err());

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postern_protocol::tunnel::{self, Batching};
-use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN};
+use postern_protocol::wire::{JOIN_ALPN, TCP_JOIN_ALPN, TCP_TUNNEL_ALPN, TUNNEL_ALPN};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig, VarInt};
 use ring::hmac;
 use rustls::RootCertStore;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio::sync::watch;
 
 use crate::identity::{Enrolment, Keys};
 
@@ -42,13 +43,22 @@ pub(crate) fn open(socket: UdpSocket, seed: &[u8; 32]) -> anyhow::Result<Endpoin
     Endpoint::new(config, None, socket, Arc::new(Batching)).context("opening the QUIC endpoint")
 }
 
-/// Gives the endpoint its certificate; handshakes from now on show this one.
-pub(crate) fn identify(endpoint: &Endpoint, keys: &Keys, enrolment: &Enrolment) -> anyhow::Result<()> {
-    endpoint.set_server_config(Some(server_config(keys, enrolment)?));
+/// What the relay shows to boxes that come over TCP; nothing before [`identify`].
+pub(crate) type TcpIdentity = watch::Sender<Option<Arc<rustls::ServerConfig>>>;
+
+/// Gives the endpoint its certificate, and the door for TCP; handshakes from now on show this one.
+pub(crate) fn identify(
+    endpoint: &Endpoint,
+    tcp: &TcpIdentity,
+    keys: &Keys,
+    enrolment: &Enrolment,
+) -> anyhow::Result<()> {
+    endpoint.set_server_config(Some(server_config(tls(keys, enrolment, &[TUNNEL_ALPN, JOIN_ALPN])?)?));
+    tcp.send_replace(Some(Arc::new(tls(keys, enrolment, &[TCP_TUNNEL_ALPN, TCP_JOIN_ALPN])?)));
     Ok(())
 }
 
-fn server_config(keys: &Keys, enrolment: &Enrolment) -> anyhow::Result<ServerConfig> {
+fn tls(keys: &Keys, enrolment: &Enrolment, protocols: &[&[u8]]) -> anyhow::Result<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut authority = RootCertStore::empty();
     authority.add(enrolment.authority()?).context("the authority's certificate")?;
@@ -63,10 +73,14 @@ fn server_config(keys: &Keys, enrolment: &Enrolment) -> anyhow::Result<ServerCon
         .with_client_cert_verifier(boxes)
         .with_single_cert(enrolment.chain()?, keys.for_tls())
         .context("the relay's key does not fit its certificate")?;
-    tls.alpn_protocols = vec![TUNNEL_ALPN.to_vec(), JOIN_ALPN.to_vec()];
+    tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // Tunnels last; a resumed one would save one signature and cost every idle box memory.
     tls.send_tls13_tickets = 0;
     tls.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(tls)
+}
+
+fn server_config(tls: rustls::ServerConfig) -> anyhow::Result<ServerConfig> {
     let crypto = QuicServerConfig::try_from(tls).context("TLS without QUIC's cipher")?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     let mut transport = tunnel::transport();

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::admission::Pace;
+use crate::agents::tcp::{TcpDoor, is_box};
 use crate::config::Limits;
 use crate::doorstep::{self, Arrival, Doorstep};
 use crate::farewell::{self, Manner};
@@ -44,6 +45,7 @@ pub(crate) struct Front {
     hello_grace: Duration,
     patience: Option<Duration>,
     challenges: Mutex<Pace<DeviceId>>,
+    boxes: TcpDoor,
 }
 
 /// What a client came for.
@@ -53,6 +55,8 @@ enum Wish {
     Visit(Target),
     /// To see who has the name of this box.
     Challenge { device: DeviceId, name: String },
+    /// To come in as a box, whose network passes no UDP.
+    Box,
     /// Nothing that is here.
     Nothing,
 }
@@ -62,7 +66,7 @@ impl Front {
         reception: Reception,
         doorstep: Doorstep,
         metrics: Metrics,
-        web: &Web,
+        (web, boxes): (&Web, TcpDoor),
         limits: &Limits,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -73,6 +77,7 @@ impl Front {
             hello_grace: limits.hello_grace,
             patience: limits.front_idle(),
             challenges: Mutex::new(challenge::pace()),
+            boxes,
         })
     }
 
@@ -112,6 +117,8 @@ impl Front {
             Wish::Challenge { device, name } => {
                 self.challenge(stream, device, name, hello.bytes.into()).await;
             }
+            // Its tunnel is no visit: it takes no place here, and ends with the boxes.
+            Wish::Box => self.boxes.take(stream, visitor, hello.bytes),
             Wish::Nothing => {
                 self.reception.audit.stranger(Door::Front, visitor, None, None);
                 farewell::alert(stream, Alert::UnrecognizedName).await;
@@ -120,6 +127,9 @@ impl Front {
     }
 
     fn wish(&self, hello: &Hello) -> Wish {
+        if is_box(&hello.protocols) {
+            return Wish::Box;
+        }
         let Some(name) = &hello.name else { return Wish::Nothing };
         let Some(label) = name.strip_suffix(&self.domain).and_then(|name| name.strip_suffix('.')) else {
             return Wish::Nothing;

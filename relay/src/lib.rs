@@ -48,9 +48,11 @@ mod tcp;
 pub use config::{Config, Limits};
 
 use agents::Agents;
+use agents::tcp::TcpDoor;
 use api::Api;
 use audit::{Audit, spool::Spool};
 use doorstep::Doorstep;
+use endpoint::TcpIdentity;
 use feed::Feed;
 use front::Front;
 use gate::Gate;
@@ -78,6 +80,8 @@ pub struct Bound {
     gate: TcpListener,
     agents: Endpoint,
     https: Option<TcpListener>,
+    agents_tcp: Option<TcpListener>,
+    tcp_identity: TcpIdentity,
     admin: Option<TcpListener>,
     registrar: Arc<Registrar>,
 }
@@ -92,16 +96,34 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
     let gate = sockets.listen("gate", config.gate)?;
     let agents = endpoint::open(sockets.datagrams("agents", config.agents)?, &keys.quic)?;
     let https = config.https.map(|at| sockets.listen("https", at)).transpose()?;
+    let agents_tcp = listen_for_agents(&mut sockets, &config, agents.local_addr()?)?;
     let admin = config.admin.map(|at| sockets.listen("admin", at)).transpose()?;
     sockets.report_rest();
-    config.check_ports([Some(gate.local_addr()?), local(&https)?, local(&admin)?])?;
+    config.check_ports([Some(gate.local_addr()?), local(&https)?, local(&agents_tcp)?, local(&admin)?])?;
     let hello = hello(&config, &keys, gate.local_addr()?, agents.local_addr()?, local(&https)?)?;
     let registrar = Arc::new(Registrar { api, hello, path: config.state_dir.join("enrolment.json") });
-    Ok(Bound { config, keys, gate, agents, https, admin, registrar })
+    let tcp_identity = TcpIdentity::default();
+    Ok(Bound { config, keys, gate, agents, agents_tcp, tcp_identity, https, admin, registrar })
 }
 
 fn local(listener: &Option<TcpListener>) -> anyhow::Result<Option<SocketAddr>> {
     Ok(listener.as_ref().map(TcpListener::local_addr).transpose()?)
+}
+
+/// The door for boxes that cannot come over UDP: unless the settings say otherwise, the same address over
+/// TCP, if it is free.
+fn listen_for_agents(
+    sockets: &mut Inherited,
+    config: &Config,
+    over_udp: SocketAddr,
+) -> anyhow::Result<Option<TcpListener>> {
+    match config.agents_tcp {
+        Some(at) => sockets.listen("agents_tcp", at).map(Some),
+        None => Ok(sockets
+            .listen("agents_tcp", over_udp)
+            .inspect_err(|error| tracing::warn!("boxes can come over UDP only: {error:#}"))
+            .ok()),
+    }
 }
 
 /// How visitors and boxes find this relay.
@@ -156,7 +178,7 @@ impl Bound {
             enrolment = self.registrar.enrol(&self.keys) => enrolment?,
             () = &mut shutdown => return Ok(()),
         };
-        endpoint::identify(&self.agents, &self.keys, &enrolment)?;
+        endpoint::identify(&self.agents, &self.tcp_identity, &self.keys, &enrolment)?;
         let listening = self.announce()?;
         let life = self.begin(enrolment, greeted)?;
         tracing::info!("serving");
@@ -173,6 +195,7 @@ impl Bound {
         let where_ = serde_json::json!({
             "gate": self.gate()?,
             "agents": self.agents()?,
+            "agents_tcp": local(&self.agents_tcp)?,
             "https": self.https()?,
             "admin": self.admin()?,
         });
@@ -183,7 +206,8 @@ impl Bound {
 
     /// Starts everything that a relay does.
     fn begin(self, enrolment: Enrolment, greeted: bool) -> anyhow::Result<Life> {
-        let Self { config, keys, gate, agents: endpoint, https, admin, registrar } = self;
+        let Self { config, keys, gate, agents: endpoint, agents_tcp, tcp_identity, https, admin, registrar } =
+            self;
         let (metrics, api, relay) = (Metrics::default(), registrar.api.clone(), enrolment.relay());
         let rulebook = Rulebook::new(enrolment.welcome.grant_key);
         rulebook.load(&config.state_dir)?;
@@ -222,9 +246,15 @@ impl Bound {
             metrics: metrics.clone(),
         };
         life.door.spawn(visitors.accept(gate, life.stop.clone(), life.door.clone()));
+        let door = TcpDoor {
+            agents: boxes.clone(),
+            identity: tcp_identity.subscribe(),
+            tasks: life.tunnels.clone(),
+        };
         if let Some((listener, web)) = https.zip(registrar.hello.web.as_ref()) {
             let room = (limits.front_connections, limits.front_connections_per_source);
-            let front = Front::new(reception.clone(), doorstep("front", room), metrics.clone(), web, limits);
+            let at_front = doorstep("front", room);
+            let front = Front::new(reception.clone(), at_front, metrics.clone(), (web, door.clone()), limits);
             life.door.spawn(front.accept(listener, life.stop.clone(), life.door.clone()));
         }
         if let Some(range) = config.ports {
@@ -240,13 +270,16 @@ impl Bound {
             });
             life.door.spawn(ports.keep(life.stop.clone(), life.door.clone()));
         }
+        if let Some(listener) = agents_tcp {
+            life.tunnels.spawn(door.accept(listener));
+        }
         life.tunnels.spawn(boxes.accept(endpoint.clone(), life.tunnels.clone()));
         life.inner.spawn(feed.follow(life.last.clone()));
         life.inner.spawn(report::run(api.clone(), rulebook.clone(), registry, life.last.clone()));
         life.inner.spawn(rulebook::archive::keep(rulebook, config.state_dir.clone(), life.last.clone()));
         life.inner.spawn(audit::ongoing::tell(audit.ongoing().clone(), api.clone(), life.last.clone()));
         life.inner.spawn(audit::spool::run(spool, api, life.last.clone()));
-        life.inner.spawn(renew(registrar, keys, enrolment, endpoint, life.last.clone()));
+        life.inner.spawn(renew(registrar, keys, enrolment, (endpoint, tcp_identity), life.last.clone()));
         if let Some(listener) = admin {
             life.inner.spawn(admin::serve(listener, metrics, life.last.clone()));
         }
@@ -259,7 +292,7 @@ async fn renew(
     registrar: Arc<Registrar>,
     keys: Keys,
     first: Enrolment,
-    endpoint: Endpoint,
+    (endpoint, tcp): (Endpoint, TcpIdentity),
     stop: CancellationToken,
 ) {
     let mut current = first;
@@ -273,7 +306,7 @@ async fn renew(
         }
         match registrar.renew(&keys, &current).await {
             Ok(renewed) => {
-                if let Err(error) = endpoint::identify(&endpoint, &keys, &renewed) {
+                if let Err(error) = endpoint::identify(&endpoint, &tcp, &keys, &renewed) {
                     tracing::warn!("the renewed certificate cannot be used: {error:#}");
                 }
                 current = renewed;

@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_down: Counter,
     pub(crate) boxes: Gauge,
     pub(crate) boxes_displaced: Counter,
+    pub(crate) tunnels: Family<Over, Gauge>,
     pub(crate) joins: Family<Code, Counter>,
     pub(crate) connections: Family<Door, Gauge>,
     pub(crate) turned_away: Family<Door, Counter>,
@@ -47,6 +48,13 @@ pub(crate) struct Door {
     pub(crate) door: &'static str,
 }
 
+/// What a tunnel goes over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Over {
+    pub(crate) transport: &'static str,
+    pub(crate) why: &'static str,
+}
+
 impl Metrics {
     /// Everything, in the text form that Prometheus reads.
     pub(crate) fn render(&self) -> String {
@@ -69,6 +77,7 @@ impl Metrics {
             "Tunnels that gave way to a newer one",
             self.boxes_displaced.clone(),
         );
+        registry.register("tunnels", "Tunnels of boxes, by what they go over and why", self.tunnels.clone());
         registry.register("joins", "Boxes that asked to join, by the answer", self.joins.clone());
         registry.register("connections", "Connections of visitors, by door", self.connections.clone());
         registry.register(

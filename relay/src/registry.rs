@@ -12,25 +12,20 @@ use postern_protocol::Refusal;
 use postern_protocol::access::Permit;
 use postern_protocol::api::Presence;
 use postern_protocol::id::DeviceId;
-use postern_protocol::wire::{BoxFacts, Errand, Open, Opening, frame, io};
-use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
+use postern_protocol::tunnel::{Connection, ReadError, RecvStream, SendStream, WriteError};
+use postern_protocol::wire::{BoxFacts, Errand, Open, Opening, Transport, WhyTcp, frame, io};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Over};
 use crate::rulebook::Rulebook;
 use crate::session::Call;
-use crate::splice::{CHUNK, Halt, Sink, Source};
+use crate::splice::{Halt, Sink, Source};
 
 /// A box that has not answered by then is not worth the visitor's patience.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-
-/// About what one packet of QUIC carries.
-const PACKET: usize = 1200;
-
-/// Told to the box when a visitor's side is gone.
-const VISITOR_LEFT: VarInt = VarInt::from_u32(1);
 
 /// The boxes that are here.
 #[derive(Clone)]
@@ -59,10 +54,24 @@ pub(crate) struct Guest {
     pub(crate) connection: Connection,
     /// Cancelled when a newer tunnel of the box takes this one's place.
     pub(crate) displaced: CancellationToken,
+    /// Cancelled when a newer tunnel takes it beside this one, which keeps its visits until they end.
+    succeeded: CancellationToken,
+    why_tcp: Option<WhyTcp>,
     since: DateTime<Utc>,
     facts: Mutex<BoxFacts>,
     holding: AtomicU64,
     visits: watch::Sender<usize>,
+}
+
+/// A box that comes in.
+pub(crate) struct Newcomer {
+    pub(crate) device: DeviceId,
+    pub(crate) connection: Connection,
+    pub(crate) facts: BoxFacts,
+    /// Why it comes over TCP, if it does.
+    pub(crate) why_tcp: Option<WhyTcp>,
+    /// Its tunnel before this one still works, by its own word.
+    pub(crate) beside: bool,
 }
 
 /// A box's place in the registry; leaving needs the very ticket that one entered with.
@@ -77,23 +86,32 @@ impl Registry {
         Self { shared: Arc::new(Shared { rulebook, metrics, visits_per_box, house, changed }) }
     }
 
-    /// A box comes in. The newest tunnel wins: an older one of the same box gives way.
-    pub(crate) fn enter(&self, device: DeviceId, connection: Connection, facts: BoxFacts) -> Ticket {
+    /// A box comes in. The newest tunnel wins: an older one of the same box gives way, at once or when
+    /// its visits have ended.
+    pub(crate) fn enter(&self, newcomer: Newcomer) -> Ticket {
+        let Newcomer { device, connection, facts, why_tcp, beside } = newcomer;
         let guest = Arc::new(Guest {
             device,
             connection,
             displaced: CancellationToken::new(),
+            succeeded: CancellationToken::new(),
+            why_tcp,
             since: Utc::now(),
             facts: Mutex::new(facts),
             holding: AtomicU64::new(0),
             visits: watch::Sender::default(),
         });
         let mut house = self.house();
-        if let Some(older) = house.guests.insert(device, guest.clone()) {
-            older.displaced.cancel();
-            self.shared.metrics.boxes_displaced.inc();
+        match house.guests.insert(device, guest.clone()) {
+            Some(older) if beside => older.succeeded.cancel(),
+            Some(older) => {
+                older.displaced.cancel();
+                self.shared.metrics.boxes_displaced.inc();
+            }
+            None => {}
         }
         self.note(house, guest.presence(true));
+        self.tunnels_like(&guest).inc();
         Ticket { registry: self.clone(), guest }
     }
 
@@ -162,6 +180,15 @@ impl Registry {
         self.shared.changed.notify_one();
     }
 
+    fn tunnels_like(&self, guest: &Guest) -> Gauge {
+        let transport = match guest.connection.transport() {
+            Transport::Quic => "quic",
+            Transport::Tcp => "tcp",
+        };
+        let why = guest.why_tcp.map_or("preferred", WhyTcp::code);
+        self.shared.metrics.tunnels.get_or_create_owned(&Over { transport, why })
+    }
+
     fn house(&self) -> MutexGuard<'_, House> {
         self.shared.house.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,6 +222,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.registry.tunnels_like(&self.guest).dec();
         let mut house = self.registry.house();
         if self.is_newest(&house) {
             house.guests.remove(&self.guest.device);
@@ -210,6 +238,8 @@ impl Guest {
             online,
             since: if online { self.since } else { Utc::now() },
             address: self.address(),
+            transport: self.connection.transport(),
+            why_tcp: self.why_tcp,
             facts: Some(self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()),
             holding: self.holding.load(Relaxed),
         }
@@ -218,6 +248,25 @@ impl Guest {
     fn address(&self) -> SocketAddr {
         let address = self.connection.remote_address();
         SocketAddr::new(address.ip().to_canonical(), address.port())
+    }
+
+    /// Whether a newer tunnel has taken this one's place, and left it its visits.
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.succeeded.is_cancelled()
+    }
+
+    /// Waits until this tunnel has given way: at once if it was displaced, after its last visit if it was
+    /// succeeded. Whoever still asks for a stream here is sent to the newest.
+    pub(crate) async fn gave_way(&self) {
+        let outlived = async {
+            self.succeeded.cancelled().await;
+            self.empty().await;
+            self.displaced.cancel();
+        };
+        tokio::select! {
+            () = self.displaced.cancelled() => {}
+            () = outlived => {}
+        }
     }
 
     /// Waits until a visit is opened.
@@ -256,9 +305,9 @@ impl Drop for VisitPlace {
 }
 
 async fn ask(connection: &Connection, errand: &Errand, place: Arc<VisitPlace>) -> Result<Tunnel, Refusal> {
-    let (send, receive) = connection.open_bi().await.map_err(|_| Refusal::BoxOffline)?;
+    let (send, receive) = connection.open().await.map_err(|_| Refusal::BoxOffline)?;
     // From here on the box is told if nobody waits for its answer any more.
-    let mut to = ToBox { stream: send, finished: false, _place: place.clone() };
+    let mut to = ToBox { stream: send, _place: place.clone() };
     let mut from = FromBox { stream: receive, _place: place };
     io::send(&mut to.stream, errand).await.map_err(|_| Refusal::TunnelLost)?;
     match io::receive(&mut from.stream, frame::SMALL).await {
@@ -293,63 +342,37 @@ pub(crate) struct FromBox {
 /// Bytes to a box.
 pub(crate) struct ToBox {
     stream: SendStream,
-    finished: bool,
     _place: Arc<VisitPlace>,
 }
 
 impl Source for FromBox {
-    /// What has arrived, put together: a packet of SSH is as large as many of QUIC, and each costs its
-    /// encryption and a wake-up.
     async fn next(&mut self) -> Result<Option<Bytes>, Halt> {
-        let mut pieces = [const { Bytes::new() }; CHUNK / PACKET];
-        let count = match self.stream.read_chunks(&mut pieces).await {
-            Ok(Some(count)) => count,
-            Ok(None) => return Ok(None),
-            Err(ReadError::ConnectionLost(_)) => return Err(Halt::Refused(Refusal::TunnelLost)),
-            Err(ReadError::Reset(_)) => return Err(Halt::Refused(Refusal::EndedByBox)),
-            Err(_) => return Err(Halt::Gone),
-        };
-        match &pieces[..count] {
-            [piece] => Ok(Some(piece.clone())),
-            pieces => Ok(Some(Bytes::from(pieces.concat()))),
-        }
+        self.stream.next().await.map_err(|error| match error {
+            ReadError::Lost => Halt::Refused(Refusal::TunnelLost),
+            ReadError::BrokenOff => Halt::Refused(Refusal::EndedByBox),
+        })
     }
 }
 
 impl Sink for ToBox {
     async fn send(&mut self, chunk: Bytes) -> Result<(), Halt> {
-        self.stream.write_chunk(chunk).await.map_err(|error| match error {
-            quinn::WriteError::Stopped(_) => Halt::Deaf,
-            quinn::WriteError::ConnectionLost(_) => Halt::Refused(Refusal::TunnelLost),
-            quinn::WriteError::ClosedStream | quinn::WriteError::ZeroRttRejected => Halt::Gone,
-        })
+        self.stream.send(chunk).await.map_err(halt)
     }
 
     async fn finish(&mut self) -> Result<(), Halt> {
-        // A stream that the box has stopped needs no end.
-        let _ = self.stream.finish();
-        self.finished = true;
+        self.stream.finish().await;
         Ok(())
     }
 
     fn closed(&self) -> impl Future<Output = Halt> + Send + 'static {
-        let stopped = self.stream.stopped();
-        async move {
-            match stopped.await {
-                Ok(Some(_)) => Halt::Deaf,
-                // Everything arrived; that is for the copying to notice.
-                Ok(None) => std::future::pending().await,
-                Err(_) => Halt::Refused(Refusal::TunnelLost),
-            }
-        }
+        let unwanted = self.stream.unwanted();
+        async move { halt(unwanted.await) }
     }
 }
 
-impl Drop for ToBox {
-    fn drop(&mut self) {
-        // A reset would take back what is still on its way; without an end, that is what is meant.
-        if !self.finished {
-            let _ = self.stream.reset(VISITOR_LEFT);
-        }
+fn halt(error: WriteError) -> Halt {
+    match error {
+        WriteError::Unwanted => Halt::Deaf,
+        WriteError::Lost => Halt::Refused(Refusal::TunnelLost),
     }
 }

@@ -5,4 +5,5 @@
 
 mod path;
 mod relay;
+mod udp;
 mod uplink;

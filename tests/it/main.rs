@@ -22,6 +22,7 @@ mod revoke;
 mod stall;
 mod stranger;
 mod survive;
+mod tcp;
 mod terminal;
 mod transfer;
 mod up;

@@ -15,7 +15,7 @@ async fn a_dozen_downloads_that_nobody_reads_stop_neither_others_nor_a_revocatio
     let stack = Stack::start().await;
     let box42 = stack.add_box("box42").await;
     let (stalled, other) = (stack.allow(&box42).await, stack.allow(&box42).await);
-    let _downloads = stalled_downloads(&stack, &box42, &stalled).await;
+    let _downloads = stalled_downloads(&stack, &box42, &stalled, FULL).await;
 
     let mut session = stack.ssh(&other).open().await;
     session.echo("not stopped").await;
@@ -32,7 +32,7 @@ async fn a_visitor_who_leaves_in_the_middle_of_a_download_leaves_nothing_behind(
     let stack = Stack::start().await;
     let box42 = stack.add_box("box42").await;
     let access = stack.allow(&box42).await;
-    let downloads = stalled_downloads(&stack, &box42, &access).await;
+    let downloads = stalled_downloads(&stack, &box42, &access, FULL).await;
 
     drop(downloads);
     for visit in stack.visits(access.id, STALLED).await {
@@ -42,8 +42,13 @@ async fn a_visitor_who_leaves_in_the_middle_of_a_download_leaves_nothing_behind(
         .await;
 }
 
-/// Downloads without an end, whose output nobody takes.
-async fn stalled_downloads(stack: &Stack, machine: &Machine, access: &Access) -> Vec<Session> {
+/// Downloads without an end, whose output nobody takes, when each has taken more than so many bytes.
+pub(crate) async fn stalled_downloads(
+    stack: &Stack,
+    machine: &Machine,
+    access: &Access,
+    full: u64,
+) -> Vec<Session> {
     let ssh = stack.ssh(access);
     let download = || {
         let mut command = ssh.program("ssh");
@@ -53,7 +58,7 @@ async fn stalled_downloads(stack: &Stack, machine: &Machine, access: &Access) ->
     let downloads: Vec<Session> = (0..STALLED).map(|_| download()).collect();
     eventually("all downloads are under way", SOON * 2, async || {
         let moved = moved(machine).await;
-        (moved.len() == STALLED && moved.iter().all(|bytes| *bytes > FULL)).then_some(())
+        (moved.len() == STALLED && moved.iter().all(|bytes| *bytes > full)).then_some(())
     })
     .await;
     downloads

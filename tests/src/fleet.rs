@@ -167,7 +167,8 @@ async fn stay(
     count: &Count,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (mut to, mut from) = connection.open_bi().await?;
-    io::send(&mut to, &ToRelay::Hello { version: wire::VERSION, facts: facts() }).await?;
+    let hello = ToRelay::Hello { version: wire::VERSION, facts: facts(), why_tcp: None, beside: false };
+    io::send(&mut to, &hello).await?;
     let ToAgent::Welcome { .. } = io::receive(&mut from, frame::LARGE).await? else { return Ok(()) };
     count.welcomes.fetch_add(1, Relaxed);
     count.up.fetch_add(1, Relaxed);

@@ -52,7 +52,10 @@ impl Loot {
                 match serde_json::from_slice(&line).expect("a line of the feed") {
                     FeedLine::Box { device, grants: signed, .. } => _ = grants.insert(device, signed),
                     FeedLine::Commit { .. } => return grants,
-                    FeedLine::Snapshot | FeedLine::Gone { .. } | FeedLine::Heartbeat => {}
+                    FeedLine::Snapshot
+                    | FeedLine::Gone { .. }
+                    | FeedLine::Cut { .. }
+                    | FeedLine::Heartbeat => {}
                 }
             }
         }

@@ -22,7 +22,7 @@ use crate::{Machine, Ssh, Stack};
 pub const RELAY: &str = "203.0.113.1";
 
 /// Where it takes boxes; in a network of its own every port is free.
-const AGENTS: u16 = 4433;
+pub const AGENTS: u16 = 4433;
 
 /// Where the detour to that begins: for a relay with this as its `public_agents_port`.
 pub const DETOUR: u16 = 4434;

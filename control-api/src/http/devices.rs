@@ -237,6 +237,8 @@ pub(super) fn view(device: &DeviceRecord, now: DateTime<Utc>) -> Device {
             .map(|seen| seen.last_seen()),
         address: online.map(|presence| presence.address.ip().to_canonical().to_string()),
         relay: online.map(|presence| presence.relay_name.clone()),
+        transport: online.map(|presence| presence.transport),
+        why_tcp: online.and_then(|presence| presence.why_tcp),
         facts: device.facts.clone(),
         host_keys: changed.map_or(&device.host_keys, |changed| &changed.reported).clone(),
         former_host_keys: changed

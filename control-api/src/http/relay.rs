@@ -236,7 +236,7 @@ fn check_authority(agents: &str) -> Result<(), ApiError> {
 /// A box, as a relay sees it. Facts that exceed a limit are left out: a box that boasts must not keep
 /// its relay from reporting the others.
 fn sighting(seen: Presence) -> Sighting {
-    let Presence { device, online, since, address, facts, holding } = seen;
+    let Presence { device, online, since, address, transport, why_tcp, facts, holding } = seen;
     let fit = |facts: &BoxFacts| match facts.check() {
         Ok(()) => true,
         Err(problem) => {
@@ -244,7 +244,7 @@ fn sighting(seen: Presence) -> Sighting {
             false
         }
     };
-    Sighting { device, online, since, address, holding, facts: facts.filter(fit) }
+    Sighting { device, online, since, address, transport, why_tcp, holding, facts: facts.filter(fit) }
 }
 
 /// A visit to the relay that reports it. Long texts are cut, not refused: the relay would have to keep

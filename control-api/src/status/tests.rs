@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use postern_protocol::access::Networks;
 use postern_protocol::id::{AccessId, DeviceId, RelayId};
+use postern_protocol::wire::Transport;
 
 use super::*;
 use crate::record::{PRESENCE_LEASE, PresenceRecord};
@@ -36,6 +37,8 @@ fn device() -> DeviceRecord {
         online: true,
         since: at(10),
         address: "192.0.2.1:5000".parse().unwrap(),
+        transport: Transport::Quic,
+        why_tcp: None,
         holding: 5,
     };
     DeviceRecord {

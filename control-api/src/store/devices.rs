@@ -23,7 +23,8 @@ macro_rules! device_columns {
          d.reported_keys AS d_reported_keys, d.keys_changed_at AS d_keys_changed_at,
          d.deleted_at AS d_deleted_at, d.version AS d_version,
          (SELECT name FROM accounts WHERE id = d.account AND own = 0) AS d_account, p.relay AS p_relay, p.online AS p_online, p.since AS p_since,
-         p.address AS p_address, p.holding AS p_holding, r.name AS r_name, r.last_seen AS r_last_seen"
+         p.address AS p_address, p.holding AS p_holding,
+         p.transport AS p_transport, p.why_tcp AS p_why_tcp, r.name AS r_name, r.last_seen AS r_last_seen"
     };
 }
 
@@ -312,6 +313,8 @@ fn presence(found: &Row) -> Result<Option<PresenceRecord>, StoreError> {
         since: row::time(found, "p_since")?,
         address: row::text(found, "p_address")?,
         holding: row::count(found, "p_holding")?,
+        transport: row::from_word(found, "p_transport")?,
+        why_tcp: row::maybe_word(found, "p_why_tcp")?,
     }))
 }
 

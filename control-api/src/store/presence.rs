@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use chrono::{DateTime, Utc};
 use postern_protocol::api::HostKey;
 use postern_protocol::id::{DeviceId, RelayId};
-use postern_protocol::wire::BoxFacts;
+use postern_protocol::wire::{BoxFacts, Transport, WhyTcp};
 
 use super::{Store, StoreError, Tx, row};
 
@@ -20,6 +20,10 @@ pub(crate) struct Sighting {
     pub(crate) since: DateTime<Utc>,
     /// Where it dials from.
     pub(crate) address: SocketAddr,
+    /// What its tunnel goes over.
+    pub(crate) transport: Transport,
+    /// Why that is TCP.
+    pub(crate) why_tcp: Option<WhyTcp>,
     /// The revision of the grants that it enforces.
     pub(crate) holding: u64,
     /// What it says of itself.
@@ -73,10 +77,13 @@ impl Tx {
         sighting: &Sighting,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let upsert = "INSERT INTO presence (device, relay, online, since, address, holding)
-                      SELECT id, $2, $3, $4, $5, $6 FROM devices WHERE id = $1 AND deleted_at IS NULL
+        let upsert =
+            "INSERT INTO presence (device, relay, online, since, address, holding, transport, why_tcp)
+                      SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM devices
+                      WHERE id = $1 AND deleted_at IS NULL
                       ON CONFLICT (device, relay) DO UPDATE SET online = excluded.online,
-                      since = excluded.since, address = excluded.address, holding = excluded.holding";
+                      since = excluded.since, address = excluded.address, holding = excluded.holding,
+                      transport = excluded.transport, why_tcp = excluded.why_tcp";
         sqlx::query(upsert)
             .bind(sighting.device.as_str())
             .bind(relay.as_str())
@@ -84,6 +91,8 @@ impl Tx {
             .bind(row::millis(sighting.since.min(now)))
             .bind(sighting.address.to_string())
             .bind(row::signed(sighting.holding))
+            .bind(row::word(&sighting.transport))
+            .bind(sighting.why_tcp.as_ref().map(row::word))
             .execute(self.db())
             .await?;
         match &sighting.facts {

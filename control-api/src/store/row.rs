@@ -64,6 +64,15 @@ pub(super) fn from_word<T: DeserializeOwned>(row: &Row, column: &'static str) ->
     serde_json::from_value(text.into()).map_err(|why| corrupt(column, why))
 }
 
+/// The same, where there may be none.
+pub(super) fn maybe_word<T: DeserializeOwned>(
+    row: &Row,
+    column: &'static str,
+) -> Result<Option<T>, StoreError> {
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(|text| serde_json::from_value(text.into()).map_err(|why| corrupt(column, why))).transpose()
+}
+
 /// A column that holds a time.
 pub(super) fn time(row: &Row, column: &'static str) -> Result<DateTime<Utc>, StoreError> {
     Ok(from_millis(row.try_get(column)?))

@@ -139,6 +139,24 @@ async fn a_box_that_moved_is_where_it_is_and_not_where_it_left() {
 }
 
 #[tokio::test]
+async fn a_box_is_shown_with_what_its_tunnel_goes_over_and_why() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let created = api.post("/v1/devices", json!({ "name": "box42" })).await;
+    relay.join(&super::harness::join_token(&created)).await;
+    relay.report(0, &created.id(), 0).await;
+    let shown = api.get("/v1/devices/box42").await.json;
+    assert_eq!((&shown["transport"], shown.get("why_tcp")), (&json!("quic"), None));
+    let mut seen = super::harness::seen(&created.id(), 0);
+    (seen["transport"], seen["why_tcp"]) = (json!("tcp"), json!("udp_silent"));
+    relay.report_all(0, false, json!([seen])).await;
+    let shown = api.get("/v1/devices/box42").await.json;
+    assert_eq!((&shown["transport"], &shown["why_tcp"]), (&json!("tcp"), &json!("udp_silent")));
+    relay.report_all(0, true, json!([])).await;
+    assert!(api.get("/v1/devices/box42").await.json.get("transport").is_none(), "offline");
+}
+
+#[tokio::test]
 async fn a_boasting_box_does_not_keep_its_relay_from_reporting_the_others() {
     let api = Api::start().await;
     let relay = api.relay("relay-1").await;

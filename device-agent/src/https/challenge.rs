@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use postern_protocol::Refusal;
+use postern_protocol::tunnel::EndsWell;
 use postern_protocol::wire::{Opening, io};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
@@ -105,7 +106,7 @@ async fn decline(name: &str, mut stream: Stream) {
     tracing::info!(name, "a certificate authority asked for a name that is not being proved");
     let refused = Opening::Refused(Refusal::NotOffered { port: WEB_PORT });
     if io::send(&mut stream.send, &refused).await.is_ok() {
-        let _already_gone = stream.send.finish();
+        stream.send.finish().await;
     }
 }
 
@@ -116,7 +117,7 @@ async fn prove(proof: Arc<Proof>, mut stream: Stream) -> anyhow::Result<()> {
         .with_no_client_auth()
         .with_cert_resolver(proof);
     tls.alpn_protocols = vec![ACME_TLS.to_vec()];
-    let both = tokio::io::join(stream.recv, stream.send);
+    let both = tokio::io::join(stream.recv, EndsWell::new(stream.send));
     let shaken = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(Arc::new(tls)).accept(both)).await;
     let mut shaken = shaken.context("the authority says nothing")?.context("shaking hands")?;
     shaken.shutdown().await.context("closing")

@@ -5,16 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use postern_protocol::tunnel::{EndsWell, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::{ENDED_BY_BOX, Stream};
+use crate::serve::Stream;
 use crate::splice::count;
 use crate::visits::Traffic;
 
 /// The visitor's end of a visit.
 pub(crate) struct VisitStream {
-    stream: Stream,
+    send: EndsWell,
+    recv: RecvStream,
     traffic: Arc<Traffic>,
     ended: CancellationToken,
 }
@@ -22,7 +24,8 @@ pub(crate) struct VisitStream {
 impl VisitStream {
     /// A stream whose bytes are counted; whoever ends the visit cancels the token first.
     pub(crate) fn new(stream: Stream, traffic: Arc<Traffic>, ended: CancellationToken) -> Self {
-        Self { stream, traffic, ended }
+        let Stream { send, recv } = stream;
+        Self { send: EndsWell::new(send), recv, traffic, ended }
     }
 }
 
@@ -30,8 +33,8 @@ impl VisitStream {
 impl Drop for VisitStream {
     fn drop(&mut self) {
         if self.ended.is_cancelled() {
-            let Stream { send, recv } = &mut self.stream;
-            let _already_ended = (send.reset(ENDED_BY_BOX), recv.stop(ENDED_BY_BOX));
+            self.send.break_off();
+            self.recv.stop();
         }
     }
 }
@@ -43,7 +46,7 @@ impl AsyncRead for VisitStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(AsyncRead::poll_read(Pin::new(&mut self.stream.recv), cx, buffer))?;
+        ready!(AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buffer))?;
         count(&self.traffic.to_service, buffer.filled().len() - before);
         Poll::Ready(Ok(()))
     }
@@ -51,16 +54,16 @@ impl AsyncRead for VisitStream {
 
 impl AsyncWrite for VisitStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(AsyncWrite::poll_write(Pin::new(&mut self.stream.send), cx, bytes))?;
+        let written = ready!(AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes))?;
         count(&self.traffic.to_visitor, written);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.stream.send), cx)
+        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.stream.send), cx)
+        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
     }
 }

@@ -1,23 +1,25 @@
 //! One attempt to reach one relay over QUIC.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use postern_protocol::tunnel::{Batching, transport};
-use postern_protocol::wire::RELAY_NAME;
+use futures_util::future::{Either, select};
+use postern_protocol::tunnel::{Batching, Connection, transport};
+use postern_protocol::wire::{MAX_VISITS, RELAY_NAME, WhyTcp};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TransportConfig, TransportErrorCode,
-    VarInt,
+    ClientConfig, ConnectionError, Endpoint, EndpointConfig, TransportConfig, TransportErrorCode, VarInt,
 };
 use tokio::net::lookup_host;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::network::{Way, ways};
-use crate::visits::MAX_VISITS;
+use super::over_tcp::over_tcp;
+use super::race::{by_turns, race};
+use crate::network::{Way, ranks};
 
 /// A handshake takes one round trip, or two behind address validation; lost packets are sent again
 /// twice in this time.
@@ -45,13 +47,39 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 pub(crate) struct Dialled {
     pub(crate) connection: Connection,
     pub(super) relay: SocketAddr,
-    endpoint: Endpoint,
+    /// The relay says that what it sends hardly gets through.
+    pub(super) starved: Notify,
     way: watch::Sender<Way>,
-    /// There was no way at all since the last move.
-    way_lost: AtomicBool,
+    road: Road,
+}
+
+/// What the connection goes over.
+enum Road {
+    /// QUIC, which can move.
+    Quic {
+        endpoint: Endpoint,
+        /// There was no way at all since the last move.
+        way_lost: AtomicBool,
+    },
+    /// TCP, and why.
+    Tcp { why: WhyTcp, story: String },
 }
 
 impl Dialled {
+    fn new(connection: Connection, relay: SocketAddr, way: Way, road: Road) -> Self {
+        Self { connection, relay, starved: Notify::new(), way: watch::Sender::new(way), road }
+    }
+
+    /// A connection over TCP, why it is one, and the same in words.
+    pub(super) fn over_tcp(
+        connection: Connection,
+        relay: SocketAddr,
+        way: Way,
+        (why, story): (WhyTcp, String),
+    ) -> Self {
+        Self::new(connection, relay, way, Road::Tcp { why, story })
+    }
+
     /// The way out that the connection takes.
     pub(super) fn way(&self) -> Way {
         self.way.borrow().clone()
@@ -62,28 +90,58 @@ impl Dialled {
         self.way.subscribe()
     }
 
+    /// Why it goes over TCP, if it does.
+    pub(super) fn why_tcp(&self) -> Option<WhyTcp> {
+        match &self.road {
+            Road::Quic { .. } => None,
+            Road::Tcp { why, .. } => Some(*why),
+        }
+    }
+
+    /// The same in words, with what else there is to tell.
+    pub(super) fn story(&self) -> Option<&str> {
+        match &self.road {
+            Road::Quic { .. } => None,
+            Road::Tcp { story, .. } => Some(story),
+        }
+    }
+
     /// Whether there has been a way ever since the last move.
     pub(super) fn had_way(&self) -> bool {
-        !self.way_lost.load(Relaxed)
+        match &self.road {
+            Road::Quic { way_lost, .. } => !way_lost.load(Relaxed),
+            Road::Tcp { .. } => true,
+        }
     }
 
     /// There is no way now; the next one needs a move even if it is the same.
     pub(super) fn lose_way(&self) {
-        self.way_lost.store(true, Relaxed);
+        if let Road::Quic { way_lost, .. } = &self.road {
+            way_lost.store(true, Relaxed);
+        }
     }
 
     /// Takes another way, or the same one with a fresh mapping in the NATs along it.
     pub(super) fn move_to(&self, way: &Way) -> std::io::Result<()> {
-        self.endpoint.rebind(way.socket(self.relay)?)?;
-        self.way_lost.store(false, Relaxed);
+        let Road::Quic { endpoint, way_lost } = &self.road else {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        };
+        endpoint.rebind(way.socket(self.relay)?)?;
+        way_lost.store(false, Relaxed);
         self.way.send_if_modified(|present| std::mem::replace(present, way.clone()) != *way);
         Ok(())
     }
 
     /// Closes the connection and lets the last packet leave.
     pub(crate) async fn close(self) {
-        self.connection.close(VarInt::from_u32(0), b"");
-        let _best_effort = timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
+        self.connection.close(0, "");
+        let over = async {
+            match &self.road {
+                Road::Quic { endpoint, .. } => endpoint.wait_idle().await,
+                Road::Tcp { .. } => self.connection.closed().await,
+            }
+        };
+        let _best_effort = timeout(CLOSE_TIMEOUT, over).await;
     }
 }
 
@@ -114,6 +172,9 @@ pub(crate) enum DialError {
     /// A QUIC server that speaks something else.
     #[error("{relay} answers, but is not a relay of this version")]
     NotARelay { relay: String },
+    /// Neither over UDP nor over TCP.
+    #[error("{quic}; and {tcp:#}")]
+    Neither { quic: Box<DialError>, tcp: anyhow::Error },
     /// Anything else.
     #[error("{relay}")]
     Failed {
@@ -126,32 +187,106 @@ pub(crate) enum DialError {
 impl DialError {
     /// Whether nothing came back at all.
     pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Self::NoAddress { .. } | Self::NoWay { .. } | Self::Silent { .. })
+        match self {
+            Self::NoAddress { .. } | Self::NoWay { .. } | Self::Silent { .. } => true,
+            Self::Neither { quic, .. } => quic.is_silence(),
+            Self::NotOurs { .. } | Self::Clock { .. } | Self::NotARelay { .. } | Self::Failed { .. } => false,
+        }
+    }
+
+    /// How much it says.
+    fn telling(&self) -> u8 {
+        match self {
+            Self::NoWay { .. } | Self::NoAddress { .. } => 0,
+            Self::Silent { .. } => 1,
+            Self::Failed { .. } | Self::Neither { .. } => 2,
+            Self::NotOurs { .. } | Self::Clock { .. } | Self::NotARelay { .. } => 3,
+        }
+    }
+
+    /// What was wrong over QUIC, and over TCP, too.
+    fn and(self, tcp: Self) -> Self {
+        Self::Neither { quic: Box::new(self), tcp: tcp.into() }
+    }
+
+    /// Whether TCP could fare better.
+    fn is_of_udp(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::Failed { .. })
     }
 }
 
-/// Dials a relay, given as `host:port`, at each of its addresses in turn, by each way there is.
+/// How long QUIC alone is tried: two round trips of a slow network.
+const HEAD_START: Duration = Duration::from_millis(1500);
+
+/// How long one address of a relay is tried before another is tried as well (RFC 8305, section 5).
+pub(super) const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// The same for an interface before the next on the list, for preference is more than speed.
+pub(super) const NEXT_INTERFACE: Duration = Duration::from_secs(2);
+
+/// Dials a relay over QUIC, and a moment later over TCP as well: whichever answers first is taken.
 pub(crate) async fn dial(
+    relay: &str,
+    tls: rustls::ClientConfig,
+    interfaces: &[String],
+) -> Result<Dialled, DialError> {
+    let mut over_tcp = pin!(over_tcp(relay, tls.clone(), interfaces, WhyTcp::UdpSilent));
+    let mut quic = pin!(over_quic(relay, tls, interfaces));
+    let refused = match timeout(HEAD_START, &mut quic).await {
+        Ok(Err(error)) if error.is_of_udp() => error,
+        Ok(done) => return done,
+        Err(_) => match select(quic, over_tcp.as_mut()).await {
+            Either::Left((Err(error), _)) if error.is_of_udp() => error,
+            Either::Left((done, _)) => return done,
+            Either::Right((Ok(dialled), _)) => return Ok(dialled),
+            Either::Right((Err(tcp), quic)) => return quic.await.map_err(|quic| quic.and(tcp)),
+        },
+    };
+    tracing::debug!("not over UDP: {refused}");
+    over_tcp.await.map_err(|tcp| refused.and(tcp))
+}
+
+/// Dials a relay, given as `host:port`, at all of its addresses, one soon after another; by each
+/// interface that is listed, one long after another.
+pub(super) async fn over_quic(
     relay: &str,
     tls: rustls::ClientConfig,
     interfaces: &[String],
 ) -> Result<Dialled, DialError> {
     let config =
         config(tls).map_err(|error| DialError::Failed { relay: relay.to_owned(), source: error.into() })?;
-    let mut last = DialError::NoWay { relay: relay.to_owned() };
-    for address in resolve(relay).await?.into_iter().take(MAX_ADDRESSES) {
-        for way in ways(interfaces, address) {
-            match attempt(address, config.clone(), &way).await {
-                Ok(Some(dialled)) => return Ok(dialled),
-                Ok(None) => {
-                    tracing::debug!(relay, %address, %way, "no answer");
-                    last = DialError::Silent { relay: relay.to_owned() };
-                }
-                Err(error) => last = explain(relay, error),
-            }
+    let (config, addresses) = (&config, resolve(relay).await?);
+    let by = |interface| {
+        let attempts = addresses.iter().map(move |address| try_quic(relay, *address, interface, config));
+        async move { race(attempts, NEXT_ADDRESS).await.map_err(|failures| telling(relay, failures)) }
+    };
+    let dialled = race(ranks(interfaces).into_iter().map(by), NEXT_INTERFACE).await;
+    dialled.map_err(|failures| telling(relay, failures))
+}
+
+async fn try_quic(
+    relay: &str,
+    address: SocketAddr,
+    interface: Option<&str>,
+    config: &ClientConfig,
+) -> Result<Dialled, DialError> {
+    let Ok(way) = Way::look(interface, address) else {
+        return Err(DialError::NoWay { relay: relay.to_owned() });
+    };
+    match attempt(address, config.clone(), &way).await {
+        Ok(Some(dialled)) => Ok(dialled),
+        Ok(None) => {
+            tracing::debug!(relay, %address, %way, "no answer");
+            Err(DialError::Silent { relay: relay.to_owned() })
         }
+        Err(error) => Err(explain(relay, error)),
     }
-    Err(last)
+}
+
+/// Of several failures the one that says most.
+pub(super) fn telling(relay: &str, failures: Vec<DialError>) -> DialError {
+    let no_way = DialError::NoWay { relay: relay.to_owned() };
+    failures.into_iter().max_by_key(DialError::telling).unwrap_or(no_way)
 }
 
 /// Whether a relay answers by another way than the present one.
@@ -159,7 +294,7 @@ pub(super) async fn answers(relay: SocketAddr, tls: rustls::ClientConfig, way: &
     let Ok(config) = config(tls) else { return false };
     let answer = attempt(relay, config, way).await.ok().flatten();
     if let Some(dialled) = &answer {
-        dialled.connection.close(VarInt::from_u32(0), b"only looking");
+        dialled.connection.close(0, "only looking");
     }
     answer.is_some()
 }
@@ -170,11 +305,13 @@ fn config(tls: rustls::ClientConfig) -> Result<ClientConfig, NoInitialCipherSuit
     Ok(config)
 }
 
-async fn resolve(relay: &str) -> Result<Vec<SocketAddr>, DialError> {
+/// The addresses of a name, in the order in which to try them.
+pub(super) async fn resolve(relay: &str) -> Result<Vec<SocketAddr>, DialError> {
     let no_address = |source| DialError::NoAddress { relay: relay.to_owned(), source };
     let found = timeout(LOOKUP_TIMEOUT, lookup_host(relay)).await;
     let found = found.unwrap_or_else(|late| Err(late.into())).map_err(no_address)?;
-    let addresses: Vec<_> = found.collect();
+    let mut addresses = by_turns(found.collect());
+    addresses.truncate(MAX_ADDRESSES);
     match addresses.is_empty() {
         true => Err(no_address(std::io::ErrorKind::NotFound.into())),
         false => Ok(addresses),
@@ -186,10 +323,10 @@ async fn attempt(relay: SocketAddr, config: ClientConfig, way: &Way) -> anyhow::
     let socket = way.socket(relay)?;
     let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(Batching))?;
     let connecting = endpoint.connect_with(config, relay, RELAY_NAME)?;
-    let way = watch::Sender::new(way.clone());
     match timeout(HANDSHAKE_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => {
-            Ok(Some(Dialled { connection, relay, endpoint, way, way_lost: AtomicBool::new(false) }))
+            let road = Road::Quic { endpoint, way_lost: AtomicBool::new(false) };
+            Ok(Some(Dialled::new(Connection::Quic(connection), relay, way.clone(), road)))
         }
         Ok(Err(ConnectionError::TimedOut)) | Err(_) => Ok(None),
         Ok(Err(error)) => Err(error.into()),

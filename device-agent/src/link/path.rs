@@ -1,11 +1,13 @@
 //! Keeps the tunnel on a way out that works: moves it when the kernel's changes, gives up one on which
-//! nothing comes back, goes back to the preferred one; and probes through an outage.
+//! nothing comes back, goes back to the preferred one; and probes through an outage. What a way carries is
+//! the same throughout: see `transport` for the other.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use bytes::Bytes;
-use postern_protocol::tunnel::{End, Link, Probe, TICK};
+use postern_protocol::tunnel::{End, Link, Probe, Starvation, TICK};
 use quinn::Connection;
 use tokio::time::sleep;
 
@@ -22,7 +24,7 @@ const IDLE_TICK: Duration = Duration::from_secs(5);
 const DEAD: Duration = Duration::from_secs(4);
 
 /// The same for a tunnel without visits, whose last keep-alive should have been answered.
-const IDLE_DEAD: Duration = KEEP_ALIVE.saturating_add(IDLE_TICK);
+pub(super) const IDLE_DEAD: Duration = KEEP_ALIVE.saturating_add(IDLE_TICK);
 
 /// Each move that brings nothing doubles the time until the next, so many times.
 const DOUBLINGS: u32 = 3;
@@ -30,17 +32,33 @@ const DOUBLINGS: u32 = 3;
 /// How often to see whether a preferred interface works again.
 const RETURN_LOOK: Duration = Duration::from_secs(15);
 
-/// Keeps the tunnel alive, whatever becomes of the ways out.
-pub(super) async fn keep(agent: &Agent, dialled: &Dialled) -> Infallible {
-    tokio::select! {
-        never = watch(agent, dialled) => never,
-        never = prefer(agent, dialled) => never,
+/// Keeps the tunnel alive, whatever becomes of the ways out; why it is lost, if it cannot.
+pub(super) async fn keep(agent: &Agent, dialled: &Dialled) -> anyhow::Error {
+    match dialled.connection.quic() {
+        Some(quic) => tokio::select! {
+            never = watch(agent, dialled, quic) => match never {},
+            never = prefer(agent, dialled) => match never {},
+        },
+        None => notice_other_ways(agent, dialled).await,
     }
 }
 
-async fn watch(agent: &Agent, dialled: &Dialled) -> Infallible {
+/// A tunnel over TCP cannot move: returns when its way is gone, and there is another.
+async fn notice_other_ways(agent: &Agent, dialled: &Dialled) -> anyhow::Error {
     let mut network = agent.network.subscribe();
-    let mut silence = Silence::new(Instant::now());
+    // Its sender lives in the agent.
+    while network.changed().await.is_ok() {
+        let ways = ways(&agent.config.network.interfaces, dialled.relay);
+        if !ways.is_empty() && !ways.contains(&dialled.way()) {
+            break;
+        }
+    }
+    anyhow!("the network has changed")
+}
+
+async fn watch(agent: &Agent, dialled: &Dialled, quic: &Connection) -> Infallible {
+    let mut network = agent.network.subscribe();
+    let (mut silence, mut starvation) = (Silence::new(Instant::now()), Starvation::new(Instant::now()));
     let mut probe = None;
     loop {
         let busy = agent.visits.any();
@@ -49,11 +67,15 @@ async fn watch(agent: &Agent, dialled: &Dialled) -> Infallible {
             () = agent.visits.somebody(), if !busy => {}
             () = sleep(if busy { TICK } else { IDLE_TICK }) => {}
         }
-        let (received, now) = (dialled.connection.stats().udp_rx.datagrams, Instant::now());
+        let (stats, now) = (quic.stats(), Instant::now());
+        let received = stats.udp_rx.datagrams;
+        if starvation.shows(stats.udp_tx.bytes, stats.path.lost_packets, now) {
+            dialled.starved.notify_one();
+        }
         match busy {
             true => {
                 let probe = probe.get_or_insert_with(|| Probe::new(End::Dialled, now));
-                send_if_due(&dialled.connection, probe, received);
+                send_if_due(quic, probe, received);
             }
             false => probe = None,
         }
@@ -104,8 +126,9 @@ fn go(dialled: &Dialled, way: &Way, why: &str) {
         Ok(()) => tracing::info!(%way, "the tunnel moves: {why}"),
         Err(error) => return tracing::warn!(%way, "the tunnel cannot move: {error}"),
     }
-    if let Some(link) = Link::of(dialled.connection.congestion_state()) {
-        send_probe(&dialled.connection, &link);
+    let Some(quic) = dialled.connection.quic() else { return };
+    if let Some(link) = Link::of(quic.congestion_state()) {
+        send_probe(quic, &link);
     }
 }
 

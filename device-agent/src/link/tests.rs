@@ -1,7 +1,7 @@
 //! When to dial again, by table; and tunnels to a real relay on loopback.
 
 use chrono::TimeDelta;
-use postern_protocol::wire::{Certificate, ToAgent, ToRelay};
+use postern_protocol::wire::{Certificate, ToAgent, ToRelay, VERSION};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -128,7 +128,7 @@ async fn a_relay_of_another_version_is_answered_with_a_sentence() {
     let relay = Relay::of(&ours);
     let linked = Linked::new(ours.member(&relay.address()));
     let mut tunnel = relay.caller().await;
-    tunnel.say(&ToAgent::Welcome { version: 2, relay: ours.relay, now: now(), web: None }).await;
+    tunnel.say(&ToAgent::Welcome { version: VERSION + 1, relay: ours.relay, now: now(), web: None }).await;
     linked.down_because("update the agent").await;
     linked.stop().await;
 }

@@ -1,22 +1,24 @@
 //! One tunnel, from the first word to the last: what the box says, what it hears, who comes in.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::id::RelayId;
+use postern_protocol::tunnel::{Connection, RecvStream, SendStream};
 use postern_protocol::wire::frame::LARGE;
 use postern_protocol::wire::greeting::{Greeting, update_sentence};
 use postern_protocol::wire::io::{receive, receive_first, send};
 use postern_protocol::wire::{BoxFacts, Goodbye, ToAgent, ToRelay, VERSION};
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::ConnectionError;
 use sd_notify::NotifyState;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::path;
-use super::{Dialled, Parted, Standing, dial};
+use super::{Dialled, Parted, Standing, dial, path, transport};
 use crate::agent::Agent;
 use crate::serve::{Stream, serve};
 use crate::{tell_service_manager, trust};
@@ -30,38 +32,72 @@ const RENEWAL_CHECK: Duration = Duration::from_secs(60);
 /// How long to wait for a renewed certificate before asking again.
 const RENEWAL_RETRY: TimeDelta = TimeDelta::minutes(10);
 
+/// After the relay has not welcomed a tunnel over another transport.
+const NEXT_SUCCESSOR: Duration = Duration::from_secs(60);
+
 /// Visits have been told to end; then the tunnel closes under them.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// QUIC's codes for TLS alerts (RFC 9001, section 4.8).
 const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
 
-/// Holds a tunnel to this relay for as long as it lasts.
+/// Holds a tunnel to this relay for as long as it lasts; when another takes its place, that one.
 pub(super) async fn hold(agent: &Arc<Agent>, relay: &str) -> Parted {
-    let dialled = tokio::select! {
-        dialled = reach(agent, relay) => dialled,
+    let established = tokio::select! {
+        established = establish(agent, relay) => established,
         () = agent.stopping.cancelled() => return Parted::Stopping,
     };
-    let dialled = match dialled {
-        Ok(dialled) => dialled,
-        Err(error) => return Parted::Unreachable(error),
+    let mut tunnel = match established {
+        Ok(tunnel) => tunnel,
+        Err(parted) => return parted,
     };
-    let entered = tokio::select! {
-        entered = enter(agent, &dialled.connection) => entered,
-        () = agent.stopping.cancelled() => return Parted::Stopping,
-    };
-    let parted = match entered {
-        Ok(Entered::Welcome(control)) => stay(agent, relay, &dialled, *control).await,
+    loop {
+        let (hand_over, mut successor) = oneshot::channel();
+        // A task of its own: it lives on with its visits when another has taken its place.
+        let mut staying = tokio::spawn(stay(agent.clone(), relay.to_owned(), tunnel, hand_over));
+        tokio::select! {
+            Ok(next) = &mut successor => tunnel = next,
+            parted = &mut staying => {
+                return parted.unwrap_or_else(|panic| Parted::Unreachable(anyhow::Error::new(panic)));
+            }
+        }
+    }
+}
+
+/// A connection on which both sides have introduced themselves.
+struct Tunnel {
+    dialled: Dialled,
+    control: Control,
+}
+
+async fn establish(agent: &Agent, relay: &str) -> Result<Tunnel, Parted> {
+    let dialled = reach(agent, relay).await.map_err(Parted::Unreachable)?;
+    let parted = match enter(agent, &dialled, false).await {
+        Ok(Entered::Welcome(control)) => return Ok(Tunnel { dialled, control: *control }),
         Ok(Entered::Dismissed(goodbye)) => Parted::Dismissed(goodbye),
         Err(error) => Parted::Unreachable(explain(&dialled.connection, error)),
     };
     dialled.close().await;
-    parted
+    Err(parted)
+}
+
+/// Waits until another transport is better, and the relay welcomes the box there as well.
+async fn establish_beside(agent: &Agent, relay: &str, present: &Dialled) -> Tunnel {
+    loop {
+        let dialled = transport::better(agent, relay, present).await;
+        match enter(agent, &dialled, true).await {
+            Ok(Entered::Welcome(control)) => return Tunnel { dialled, control: *control },
+            Ok(Entered::Dismissed(goodbye)) => tracing::debug!(?goodbye, "not over another transport"),
+            Err(error) => tracing::debug!("not over another transport: {error:#}"),
+        }
+        dialled.close().await;
+        sleep(NEXT_SUCCESSOR).await;
+    }
 }
 
 /// TLS 1.3 lets the relay look at the box's certificate only after the box has begun to talk.
 fn explain(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
-    match connection.close_reason() {
+    match connection.quic().and_then(quinn::Connection::close_reason) {
         Some(ConnectionError::ConnectionClosed(close)) if TLS_ALERTS.contains(&close.error_code.into()) => {
             anyhow!(
                 "the relay does not accept this box's certificate ({}); if it has expired or the box was \
@@ -92,10 +128,11 @@ struct Control {
     said: BoxFacts,
 }
 
-async fn enter(agent: &Agent, connection: &Connection) -> anyhow::Result<Entered> {
-    let (mut to, mut from) = connection.open_bi().await.context("opening the control stream")?;
+async fn enter(agent: &Agent, dialled: &Dialled, beside: bool) -> anyhow::Result<Entered> {
+    let (mut to, mut from) = dialled.connection.open().await.context("opening the control stream")?;
     let facts = agent.facts();
-    let hello = ToRelay::Hello { version: VERSION, facts: facts.clone() };
+    let why_tcp = dialled.why_tcp();
+    let hello = ToRelay::Hello { version: VERSION, facts: facts.clone(), why_tcp, beside };
     send(&mut to, &hello).await.context("introducing the box")?;
     let answer = timeout(WELCOME_TIMEOUT, receive_first(&mut from, LARGE)).await;
     match answer.context("the relay says nothing")?.context("waiting for the relay's welcome")? {
@@ -111,26 +148,54 @@ async fn enter(agent: &Agent, connection: &Connection) -> anyhow::Result<Entered
     }
 }
 
-/// Does all that is done over a tunnel, until it ends.
-async fn stay(agent: &Arc<Agent>, relay: &str, dialled: &Dialled, control: Control) -> Parted {
-    let (began, connection) = (Instant::now(), &dialled.connection);
-    tracing::info!(relay, id = %control.relay, "connected");
+/// Does all that is done over a tunnel, until it ends; and hands over to another that has taken its place.
+async fn stay(
+    agent: Arc<Agent>,
+    relay: String,
+    tunnel: Tunnel,
+    hand_over: oneshot::Sender<Tunnel>,
+) -> Parted {
+    let Tunnel { dialled, control } = tunnel;
+    announce(&agent, &relay, &dialled, control.relay);
+    let parted = {
+        let mut working = pin!(work(&agent, &dialled, control));
+        tokio::select! {
+            parted = &mut working => parted,
+            successor = establish_beside(&agent, &relay, &dialled) => {
+                tracing::info!(over = ?successor.dialled.connection.transport(), "another tunnel takes over");
+                // Nobody waits for it when the agent stops.
+                drop(hand_over.send(successor));
+                working.await
+            }
+        }
+    };
+    dialled.close().await;
+    parted
+}
+
+fn announce(agent: &Agent, relay: &str, dialled: &Dialled, id: RelayId) {
+    tracing::info!(relay, %id, over = ?dialled.connection.transport(), why = dialled.story(), "connected");
     tell_service_manager(NotifyState::Status(&format!("connected to {relay}")));
     agent.standing.send_replace(Standing::Up {
         since: Utc::now(),
         address: relay.to_owned(),
-        relay: control.relay,
-        connection: connection.clone(),
+        relay: id,
+        connection: dialled.connection.clone(),
+        why_tcp: dialled.story().map(str::to_owned),
         way: dialled.watch_way(),
     });
+}
+
+async fn work(agent: &Arc<Agent>, dialled: &Dialled, control: Control) -> Parted {
+    let began = Instant::now();
     let Control { send, mut recv, said, .. } = control;
     let visits = TaskTracker::new();
     // Side by side; whichever ends first ends the others.
     let ended = tokio::select! {
-        ended = listen(agent, &mut recv) => ended,
+        ended = listen(agent, &mut recv, &dialled.starved) => ended,
         ended = speak(agent, send, said) => ended.map(|never| match never {}),
-        ended = admit(agent, connection, &visits) => ended.map(|never| match never {}),
-        never = path::keep(agent, dialled) => match never {},
+        ended = admit(agent, &dialled.connection, &visits) => ended.map(|never| match never {}),
+        why = path::keep(agent, dialled) => Err(why),
         () = agent.stopping.cancelled() => {
             finish(&visits, FAREWELL).await;
             return Parted::Stopping;
@@ -139,7 +204,8 @@ async fn stay(agent: &Arc<Agent>, relay: &str, dialled: &Dialled, control: Contr
     match ended {
         Ok(goodbye) => {
             if let Goodbye::Draining { within_seconds } = goodbye {
-                drain(agent, &mut recv, &visits, Duration::from_secs(within_seconds.into())).await;
+                let window = Duration::from_secs(within_seconds.into());
+                drain(agent, &mut recv, &dialled.starved, (&visits, window)).await;
             }
             Parted::Dismissed(goodbye)
         }
@@ -148,10 +214,15 @@ async fn stay(agent: &Arc<Agent>, relay: &str, dialled: &Dialled, control: Contr
 }
 
 /// Nobody new comes in; who is inside may finish, and the relay still says who may not.
-async fn drain(agent: &Agent, from: &mut RecvStream, visits: &TaskTracker, window: Duration) {
+async fn drain(
+    agent: &Agent,
+    from: &mut RecvStream,
+    starved: &Notify,
+    (visits, window): (&TaskTracker, Duration),
+) {
     tokio::select! {
         () = finish(visits, window) => {}
-        _ = listen(agent, from) => {}
+        _ = listen(agent, from, starved) => {}
         () = agent.stopping.cancelled() => {}
     }
 }
@@ -165,7 +236,7 @@ async fn finish(visits: &TaskTracker, patience: Duration) {
 type Unending = anyhow::Result<std::convert::Infallible>;
 
 /// Hears the relay out, until it says goodbye.
-async fn listen(agent: &Agent, from: &mut RecvStream) -> anyhow::Result<Goodbye> {
+async fn listen(agent: &Agent, from: &mut RecvStream, starved: &Notify) -> anyhow::Result<Goodbye> {
     loop {
         match receive(from, LARGE).await.context("the tunnel was lost")? {
             ToAgent::Grants(signed) => {
@@ -177,6 +248,7 @@ async fn listen(agent: &Agent, from: &mut RecvStream) -> anyhow::Result<Goodbye>
                 Ok(()) => tracing::info!("the box's certificate was renewed"),
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "a certificate was not taken"),
             },
+            ToAgent::Starved => starved.notify_one(),
             ToAgent::Goodbye(goodbye) => return Ok(goodbye),
             ToAgent::Welcome { .. } => bail!("the relay introduced itself twice"),
         }
@@ -238,8 +310,7 @@ fn renewal(
 /// Lets visits in; how many at once, the connection's settings bound.
 async fn admit(agent: &Arc<Agent>, connection: &Connection, visits: &TaskTracker) -> Unending {
     loop {
-        let accepted = connection.accept_bi().await;
-        let (send, recv) = accepted.map_err(|error| anyhow!(error)).context("the tunnel was lost")?;
+        let (send, recv) = connection.accept().await.context("the tunnel was lost")?;
         visits.spawn(serve(agent.clone(), Stream { send, recv }));
     }
 }

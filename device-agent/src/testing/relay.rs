@@ -91,7 +91,7 @@ impl Relay {
     pub(crate) async fn caller(&self) -> Tunnel {
         let connection = self.connection().await;
         let (send, mut recv) = connection.accept_bi().await.unwrap();
-        let ToRelay::Hello { version: VERSION, facts } = receive(&mut recv, LARGE).await.unwrap() else {
+        let ToRelay::Hello { version: VERSION, facts, .. } = receive(&mut recv, LARGE).await.unwrap() else {
             panic!("a box begins with Hello");
         };
         Tunnel { connection, send, recv, facts, relay: self.id }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{DeviceId, DeviceName};
 use crate::ssh_key::PublicKey;
-use crate::wire::BoxFacts;
+use crate::wire::{BoxFacts, Transport, WhyTcp};
 
 /// `POST /v1/devices`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +48,12 @@ pub struct Device {
     /// The name of the relay it is connected to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
+    /// What its tunnel goes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+    /// Why, if that is TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_tcp: Option<WhyTcp>,
     /// What it says of itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<BoxFacts>,

@@ -12,7 +12,7 @@ use super::{HostKey, Visit};
 use crate::grant::{GrantVerifier, SignedGrants};
 use crate::id::{DeviceId, RelayId, VisitId};
 use crate::secret::Secret;
-use crate::wire::{BoxFacts, Web};
+use crate::wire::{BoxFacts, Transport, Web, WhyTcp};
 
 /// `POST /v1/relays`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -275,6 +275,12 @@ pub struct Presence {
     /// Where it dials from.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub address: SocketAddr,
+    /// What its tunnel goes over.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Why, if that is TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_tcp: Option<WhyTcp>,
     /// What it says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<BoxFacts>,

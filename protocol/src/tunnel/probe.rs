@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 const LONG_SILENCE: Duration = Duration::from_secs(60);
 const LONG_SILENCE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Which end of the tunnel probes.
+/// Which end of a connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The one that dialled: the box.

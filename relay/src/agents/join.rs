@@ -1,17 +1,17 @@
 //! A box joins: its token and its key go to the control API, and the answer back to the box.
 
+use postern_protocol::tunnel::Connection;
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::greeting::{Greeting, update_sentence};
 use postern_protocol::wire::io::{receive_first, send};
 use postern_protocol::wire::{JoinAnswer, JoinRequest, VERSION};
-use quinn::{Connection, VarInt};
 use tokio::time::timeout;
 
 use super::{Agents, PATIENCE};
 use crate::api::ApiError;
 use crate::metrics::Code;
 
-const DONE: VarInt = VarInt::from_u32(0);
+const DONE: u32 = 0;
 
 /// Serves one box that joins.
 pub(super) async fn serve(agents: &Agents, connection: Connection) {
@@ -21,17 +21,17 @@ pub(super) async fn serve(agents: &Agents, connection: Connection) {
         Err(_) => "timed_out",
     };
     agents.metrics.joins.get_or_create(&Code { code }).inc();
-    connection.close(DONE, b"");
+    connection.close(DONE, "");
 }
 
 async fn converse(agents: &Agents, connection: &Connection) -> Option<&'static str> {
-    let (mut to_box, mut from_box) = connection.accept_bi().await.ok()?;
+    let (mut to_box, mut from_box) = connection.accept().await.ok()?;
     let request = receive_first::<_, JoinRequest>(&mut from_box, SMALL).await.ok()?;
     let (code, answer) = answer(agents, request).await;
     send(&mut to_box, &answer).await.ok()?;
-    to_box.finish().ok()?;
+    to_box.finish().await;
     // Closing now would take back what is on its way.
-    let _ = to_box.stopped().await;
+    to_box.delivered().await;
     Some(code)
 }
 

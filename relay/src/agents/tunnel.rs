@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use postern_protocol::tunnel::{End, Link, Probe, TICK};
+use postern_protocol::tunnel::{Connection, End, Link, Probe, RecvStream, SendStream, Starvation, TICK};
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::greeting::{Greeting, update_sentence};
 use postern_protocol::wire::io::{receive, receive_first, send};
-use postern_protocol::wire::{BoxFacts, Certificate, Goodbye, ToAgent, ToRelay, VERSION};
-use quinn::{Connection, RecvStream, SendStream, VarInt};
-use tokio::sync::mpsc;
+use postern_protocol::wire::{Certificate, Goodbye, ToAgent, ToRelay, VERSION};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -17,7 +16,7 @@ use super::{Agents, PATIENCE, REFUSED};
 use crate::admission::Place;
 use crate::api::ApiError;
 use crate::identity::BoxIdentity;
-use crate::registry::{Guest, Ticket};
+use crate::registry::{Guest, Newcomer, Ticket};
 
 /// How long a box has to take a last message.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -29,29 +28,31 @@ const RETURN_WITHIN: u32 = 10;
 const INBOX: usize = 4;
 
 /// The closing code after a goodbye.
-const FAREWELL_SAID: VarInt = VarInt::from_u32(2);
+const FAREWELL_SAID: u32 = 2;
 
 /// Serves one tunnel from its first message to its last.
 pub(super) async fn serve(agents: &Agents, connection: Connection, identity: BoxIdentity, place: Place) {
     let greeted = timeout(PATIENCE, greet(agents, &connection, identity)).await;
     drop(place);
-    let Ok(Some((mut to_box, from_box, facts))) = greeted else {
-        connection.close(REFUSED, b"no good hello");
+    let Ok(Some((mut to_box, from_box, newcomer))) = greeted else {
+        connection.close(REFUSED, "no good hello");
         return;
     };
-    let ticket = agents.registry.enter(identity.device, connection.clone(), facts);
-    tracing::info!(device = %identity.device, "a box is here");
-    let probing = probe(ticket.guest.clone());
+    let ticket = agents.registry.enter(newcomer);
+    tracing::info!(device = %identity.device, over = ?connection.transport(), "a box is here");
+    let (ended, starved) = (connection.clone(), Notify::new());
+    let probing = probe(&ticket.guest, &starved);
     let farewell = tokio::select! {
-        farewell = converse(agents, identity, &ticket, &mut to_box, from_box) => farewell,
+        farewell = converse(agents, identity, &ticket, &starved, (&mut to_box, from_box)) => farewell,
         () = probing => None,
+        () = ended.closed() => None,
     };
     drop(ticket);
     if let Some(goodbye) = &farewell {
         let _ = timeout(FAREWELL, say_goodbye(&mut to_box, goodbye)).await;
     }
     tracing::info!(device = %identity.device, ?farewell, "a box is gone");
-    connection.close(FAREWELL_SAID, b"");
+    connection.close(FAREWELL_SAID, "");
 }
 
 /// The first messages: who the box is was proved by its certificate, so it is told what is wrong.
@@ -59,10 +60,12 @@ async fn greet(
     agents: &Agents,
     connection: &Connection,
     identity: BoxIdentity,
-) -> Option<(SendStream, RecvStream, BoxFacts)> {
-    let (mut to_box, mut from_box) = connection.accept_bi().await.ok()?;
-    let facts = match receive_first::<_, ToRelay>(&mut from_box, SMALL).await.ok()? {
-        Greeting::Same(ToRelay::Hello { facts, .. }) => facts,
+) -> Option<(SendStream, RecvStream, Newcomer)> {
+    let (mut to_box, mut from_box) = connection.accept().await.ok()?;
+    let newcomer = match receive_first::<_, ToRelay>(&mut from_box, SMALL).await.ok()? {
+        Greeting::Same(ToRelay::Hello { facts, why_tcp, beside, .. }) => {
+            Newcomer { device: identity.device, connection: connection.clone(), facts, why_tcp, beside }
+        }
         Greeting::Same(_) => return None,
         Greeting::Foreign { version } => {
             let sentence = update_sentence(version, VERSION);
@@ -74,11 +77,11 @@ async fn greet(
         let _ = say_goodbye(&mut to_box, &Goodbye::NotKnown).await;
         return None;
     }
-    facts.check().ok()?;
+    newcomer.facts.check().ok()?;
     let (relay, web) = (agents.relay, agents.web.clone());
     let welcome = ToAgent::Welcome { version: VERSION, relay, now: Utc::now(), web };
     send(&mut to_box, &welcome).await.ok()?;
-    Some((to_box, from_box, facts))
+    Some((to_box, from_box, newcomer))
 }
 
 /// Talks until the box leaves, or there is a reason to say goodbye.
@@ -86,8 +89,8 @@ async fn converse(
     agents: &Agents,
     identity: BoxIdentity,
     ticket: &Ticket,
-    to_box: &mut SendStream,
-    from_box: RecvStream,
+    starved: &Notify,
+    (to_box, from_box): (&mut SendStream, RecvStream),
 ) -> Option<Goodbye> {
     let (inbox, mut messages) = mpsc::channel(INBOX);
     // Receiving a message is not cancel-safe, so it has a task of its own, which ends with the stream.
@@ -101,12 +104,16 @@ async fn converse(
         if !agents.rulebook.is_enrolled(identity.device, &identity.key) {
             return Some(Goodbye::NotKnown);
         }
-        send_grants(agents, identity, to_box, &mut sent).await.ok()?;
+        // A tunnel that was succeeded is heard no more.
+        if !ticket.guest.is_succeeded() {
+            send_grants(agents, identity, to_box, &mut sent).await.ok()?;
+        }
         tokio::select! {
             () = rules.changed() => {}
             message = messages.recv() => hear(agents, ticket, &mut renewals, message?)?,
             Some(renewed) = renewals.join_next() => hand_over(to_box, renewed.ok()?).await.ok()?,
-            () = ticket.guest.displaced.cancelled() => return Some(Goodbye::Displaced),
+            () = starved.notified() => tell(to_box, &ToAgent::Starved).await.ok()?,
+            () = ticket.guest.gave_way() => return Some(Goodbye::Displaced),
             () = left_empty(agents, &ticket.guest) => {
                 return Some(Goodbye::Draining { within_seconds: RETURN_WITHIN });
             }
@@ -129,7 +136,11 @@ async fn send_grants(
 ) -> std::io::Result<()> {
     let Some((document, place)) = agents.rulebook.document(identity.device, *sent) else { return Ok(()) };
     *sent = Some(place);
-    match timeout(PATIENCE, send(to_box, &ToAgent::Grants(document))).await {
+    tell(to_box, &ToAgent::Grants(document)).await
+}
+
+async fn tell(to_box: &mut SendStream, message: &ToAgent) -> std::io::Result<()> {
+    match timeout(PATIENCE, send(to_box, message)).await {
         Ok(sent) => sent,
         Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
     }
@@ -178,23 +189,29 @@ async fn read(mut from_box: RecvStream, inbox: mpsc::Sender<ToRelay>) {
 
 async fn say_goodbye(to_box: &mut SendStream, goodbye: &Goodbye) -> std::io::Result<()> {
     send(to_box, &ToAgent::Goodbye(goodbye.clone())).await?;
-    let _ = to_box.finish();
+    to_box.finish().await;
     // Closing now would take back what is on its way.
-    let _ = to_box.stopped().await;
+    to_box.delivered().await;
     Ok(())
 }
 
-/// While visits are open, makes sure that an outage is over as soon as it is over.
-async fn probe(guest: std::sync::Arc<Guest>) {
+/// While visits are open, makes sure that an outage is over as soon as it is over, and notices a path that
+/// carries next to nothing.
+async fn probe(guest: &Guest, starved: &Notify) {
+    // TCP has its own ways.
+    let Some(connection) = guest.connection.quic() else { return std::future::pending().await };
     loop {
         guest.visited().await;
         let now = std::time::Instant::now();
-        let mut probe = Probe::new(End::Listened, now);
+        let (mut probe, mut starvation) = (Probe::new(End::Listened, now), Starvation::new(now));
         while guest.has_visits() {
             tokio::time::sleep(TICK).await;
-            let connection = &guest.connection;
             let Some(link) = Link::of(connection.congestion_state()) else { continue };
-            if probe.is_due(&link, connection.stats().udp_rx.datagrams, std::time::Instant::now()) {
+            let (stats, now) = (connection.stats(), std::time::Instant::now());
+            if starvation.shows(stats.udp_tx.bytes, stats.path.lost_packets, now) {
+                starved.notify_one();
+            }
+            if probe.is_due(&link, stats.udp_rx.datagrams, now) {
                 link.permit_probe();
                 let _ = connection.send_datagram(bytes::Bytes::from_static(&[0]));
             }

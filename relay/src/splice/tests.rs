@@ -10,7 +10,7 @@ struct To(WriteHalf<DuplexStream>);
 
 impl Source for From {
     async fn next(&mut self) -> Result<Option<Bytes>, Halt> {
-        let mut chunk = BytesMut::with_capacity(CHUNK);
+        let mut chunk = BytesMut::with_capacity(32 * 1024);
         match self.0.read_buf(&mut chunk).await {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(chunk.freeze())),

@@ -126,6 +126,9 @@ fn facts<G>(page: &Page<G>, device: &Device, activity: &DeviceActivity, now: Dat
             dl.facts {
                 @if let Some(address) = &device.address { div { dt { (words.address) } dd { (address) } } }
                 @if let Some(relay) = &device.relay { div { dt { (words.relay) } dd { (relay) } } }
+                @if let Some(transport) = pieces::transport(device, words) {
+                    div { dt { (words.transport) } dd { (transport) } }
+                }
                 @if let Some(facts) = &device.facts {
                     div { dt { (words.agent) } dd { (facts.agent_version) } }
                     div { dt { (words.hostname) } dd { (facts.hostname) } }

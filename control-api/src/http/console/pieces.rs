@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use postern_protocol::api::{AccessStatus, Device, DeviceStatus};
-use postern_protocol::wire::{BoxFacts, SshServerKind};
+use postern_protocol::wire::{BoxFacts, SshServerKind, Transport, WhyTcp};
 use qrcode::{Color, EcLevel, QrCode};
 
 use super::moments;
@@ -130,6 +130,20 @@ pub(super) fn ssh_server(facts: &BoxFacts, words: &Words) -> String {
         Some(ssh) if ssh.kind == SshServerKind::Builtin => words.builtin_ssh.to_owned(),
         Some(ssh) => ssh.version.clone(),
     }
+}
+
+/// What a box's tunnel goes over, and why that is not what it should be.
+pub(super) fn transport(device: &Device, words: &Words) -> Option<String> {
+    let why = device.why_tcp.map(|why| match why {
+        WhyTcp::UdpSilent => words.udp_silent,
+        WhyTcp::UdpLost => words.udp_lost,
+        WhyTcp::UdpStarved => words.udp_starved,
+    });
+    let over = match device.transport? {
+        Transport::Quic => words.over_quic,
+        Transport::Tcp => words.over_tcp,
+    };
+    Some(why.map_or_else(|| over.to_owned(), |why| format!("{over} ({why})")))
 }
 
 /// Visits by the day, as bars.

@@ -3,8 +3,9 @@
 use super::super::greeting::{First, Greeting, decode_first, update_sentence};
 use super::*;
 
-/// A first message as a later version might write it: version 2, then nobody knows what.
-const FOREIGN: [u8; 8] = [2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+/// A first message as a later version might write it: its number, then nobody knows what.
+const LATER: u16 = 99;
+const FOREIGN: [u8; 8] = [99, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
 fn body<T: Serialize>(message: &T) -> Vec<u8> {
     encode(message).split_off(HEADER)
@@ -23,9 +24,9 @@ fn a_first_message_of_the_same_version_is_read() {
 #[test]
 fn of_another_version_nothing_but_the_version_is_read() {
     let after_variant = [&[0], &FOREIGN[..]].concat();
-    assert_eq!(decode_first::<JoinRequest>(&FOREIGN), Ok(Greeting::Foreign { version: 2 }));
-    assert_eq!(decode_first::<ToRelay>(&after_variant), Ok(Greeting::Foreign { version: 2 }));
-    assert_eq!(decode_first::<ToAgent>(&after_variant), Ok(Greeting::Foreign { version: 2 }));
+    assert_eq!(decode_first::<JoinRequest>(&FOREIGN), Ok(Greeting::Foreign { version: LATER }));
+    assert_eq!(decode_first::<ToRelay>(&after_variant), Ok(Greeting::Foreign { version: LATER }));
+    assert_eq!(decode_first::<ToAgent>(&after_variant), Ok(Greeting::Foreign { version: LATER }));
 }
 
 #[test]
@@ -34,7 +35,7 @@ fn a_later_message_or_none_is_no_greeting() {
     assert_eq!(decode_first::<JoinRequest>(&[]), Err(Malformed::Unreadable));
     assert_eq!(decode_first::<ToRelay>(&[0]), Err(Malformed::Unreadable));
     assert_eq!(
-        decode_first::<ToRelay>(&[0, 1]),
+        decode_first::<ToRelay>(&[0, 2]),
         Err(Malformed::Unreadable),
         "this version, but nothing else"
     );

@@ -77,7 +77,7 @@ async fn what_follows_a_message_is_left_for_its_reader() {
 #[tokio::test]
 async fn a_peer_of_another_version_is_understood_that_far() {
     let (mut here, mut there) = narrow();
-    here.write_all(&[0, 0, 0, 4, 0, 2, 0xff, 0xff]).await.unwrap();
+    here.write_all(&[0, 0, 0, 4, 0, 99, 0xff, 0xff]).await.unwrap();
     let greeting = receive_first::<_, ToRelay>(&mut there, SMALL).await.unwrap();
-    assert_eq!(greeting, Greeting::Foreign { version: 2 });
+    assert_eq!(greeting, Greeting::Foreign { version: 99 });
 }

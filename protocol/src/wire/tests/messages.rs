@@ -112,7 +112,8 @@ fn join_answer_name(message: &JoinAnswer) -> String {
 
 pub(super) fn to_relay() -> impl Iterator<Item = ToRelay> {
     let messages = [
-        ToRelay::Hello { version: VERSION, facts: facts() },
+        ToRelay::Hello { version: VERSION, facts: facts(), why_tcp: None, beside: false },
+        ToRelay::Hello { version: VERSION, facts: facts(), why_tcp: Some(WhyTcp::UdpStarved), beside: true },
         ToRelay::Facts(builtin_facts()),
         ToRelay::Holding { revision: 300 },
         ToRelay::Renew { csr: b"a signing request".to_vec() },
@@ -122,7 +123,8 @@ pub(super) fn to_relay() -> impl Iterator<Item = ToRelay> {
 
 fn to_relay_name(message: &ToRelay) -> String {
     match message {
-        ToRelay::Hello { .. } => "ToRelay::Hello",
+        ToRelay::Hello { why_tcp: None, .. } => "ToRelay::Hello",
+        ToRelay::Hello { why_tcp: Some(_), .. } => "ToRelay::Hello, over TCP",
         ToRelay::Facts(_) => "ToRelay::Facts",
         ToRelay::Holding { .. } => "ToRelay::Holding",
         ToRelay::Renew { .. } => "ToRelay::Renew",
@@ -147,7 +149,7 @@ pub(super) fn to_agent() -> impl Iterator<Item = ToAgent> {
         ToAgent::Grants(grants()),
         ToAgent::Certificate(certificate()),
     ];
-    messages.into_iter().chain(goodbyes.map(ToAgent::Goodbye))
+    messages.into_iter().chain(goodbyes.map(ToAgent::Goodbye)).chain([ToAgent::Starved])
 }
 
 fn web() -> Web {
@@ -163,6 +165,7 @@ fn to_agent_name(message: &ToAgent) -> String {
         ToAgent::Goodbye(Goodbye::Displaced) => "ToAgent::Goodbye, Displaced",
         ToAgent::Goodbye(Goodbye::Draining { .. }) => "ToAgent::Goodbye, Draining",
         ToAgent::Goodbye(Goodbye::Version { .. }) => "ToAgent::Goodbye, Version",
+        ToAgent::Starved => "ToAgent::Starved",
     }
     .to_owned()
 }

@@ -75,6 +75,12 @@ texts! {
     boxes: "Boxes", "Box";
     the_box: "The box", "La box";
     relay: "Relay", "Relais";
+    transport: "Connected over", "Connectée par";
+    over_quic: "QUIC", "QUIC";
+    over_tcp: "TCP", "TCP";
+    udp_silent: "nobody answers over UDP", "personne ne répond en UDP";
+    udp_lost: "nothing came back over UDP any more", "plus rien ne revenait en UDP";
+    udp_starved: "too little got through over UDP", "trop peu passait en UDP";
     gate: "The relay’s gate", "La porte du relais";
     address: "Address", "Adresse";
     agent: "Agent", "Agent";
