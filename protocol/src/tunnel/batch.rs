@@ -4,12 +4,16 @@
 //! many for the same price: sending is the largest part of what bulk costs. So batches that are full, and
 //! so probably not the last, wait for those that follow, until the batch is as large as the kernel takes
 //! or nobody else has anything to do. What is not full leaves at once, and so does all that waits.
+//!
+//! What arrives in one batch is one piece of memory to the library, held until its last datagram was read.
+//! Datagrams of visits that somebody reads, next to one of a visit that nobody reads, would be held with
+//! it. So a batch is handed on in small groups.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
@@ -142,7 +146,9 @@ impl AsyncUdpSocket for Batcher {
         buffers: &mut [io::IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_recv(cx, buffers, meta)
+        let most = ARRIVALS.min(buffers.len());
+        let received = ready!(self.socket.poll_recv(cx, &mut buffers[..most], &mut meta[..most]))?;
+        Poll::Ready(Ok(split(received, buffers, meta)))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -160,6 +166,30 @@ impl AsyncUdpSocket for Batcher {
     fn may_fragment(&self) -> bool {
         self.socket.may_fragment()
     }
+}
+
+/// Messages taken from the kernel at once: so few that there are buffers to split them into, which makes
+/// groups of four datagrams at most.
+const ARRIVALS: usize = 2;
+
+/// Hands a part of each received message, where it is large, to the buffers that are free.
+fn split(received: usize, buffers: &mut [io::IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+    let mut used = received;
+    let share = (buffers.len() - received) / received.max(1);
+    for message in 0..received {
+        let RecvMeta { len, stride, .. } = meta[message];
+        let datagrams = len.div_ceil(stride.max(1));
+        let group = datagrams.div_ceil(share + 1) * stride;
+        let (filled, free) = buffers.split_at_mut(used);
+        let parts = filled[message][group.min(len)..len].chunks(group.max(1));
+        for (part, buffer) in parts.zip(free) {
+            buffer[..part.len()].copy_from_slice(part);
+            meta[used] = RecvMeta { len: part.len(), ..meta[message] };
+            used += 1;
+        }
+        meta[message].len = group.min(len);
+    }
+    used
 }
 
 /// Whether there may be more where this came from.

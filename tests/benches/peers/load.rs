@@ -134,3 +134,19 @@ pub(crate) async fn connections(to: SocketAddr, at_once: usize, time: Duration) 
         _ => Ok(result),
     }
 }
+
+/// The same as [`first_byte`] while so many strangers hold connections on which they say nothing.
+pub(crate) async fn first_byte_among_strangers(
+    to: SocketAddr,
+    doors: &[SocketAddr],
+    strangers: usize,
+    times: usize,
+) -> io::Result<Vec<Duration>> {
+    let mut held = Vec::new();
+    for door in doors.iter().chain([&to]) {
+        for _ in 0..strangers {
+            held.push(TcpStream::connect(door).await?);
+        }
+    }
+    first_byte(to, times).await
+}

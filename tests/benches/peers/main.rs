@@ -21,6 +21,9 @@ use load::Way;
 use report::{Results, quantile};
 use route::Route;
 
+/// Connections at each door of a route on which nobody says anything.
+const STRANGERS: usize = 50;
+
 /// How long and what.
 struct Plan {
     rounds: usize,
@@ -112,6 +115,8 @@ async fn one_round(route: &Route, plan: &Plan, results: &mut Results) -> std::io
         results.add(measure[1], "ms", route.name, quantile(&all, 0.99));
     };
     times(["3 first byte, p50", "3 first byte, p99"], &load::first_byte(route.address, 300).await?);
+    let silent = load::first_byte_among_strangers(route.address, &route.doors, STRANGERS, 100).await?;
+    times(["9 first byte among silent strangers, p50", "9 first byte among silent strangers, p99"], &silent);
     times(["4 echo, p50", "4 echo, p99"], &load::echo(route.address, 1000).await?);
     let loaded = load::echo_under_load(route.address, 300).await?;
     times(["5 echo under load, p50", "5 echo under load, p99"], &loaded);

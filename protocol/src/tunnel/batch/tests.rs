@@ -145,3 +145,51 @@ async fn what_the_kernel_has_no_room_for_waits_and_is_not_lost() {
     everybody_had_a_turn().await;
     assert_eq!(kernel.sent(), [sent(HERE, FULL + 2)]);
 }
+
+/// What the library is given of messages of so many datagrams, the last of each being short: for each
+/// piece, where it is from and the numbers in its datagrams.
+fn split_up(messages: &[usize], buffers: usize) -> Vec<(u16, Vec<u8>)> {
+    let mut memory = vec![vec![0; 64 * SIZE]; buffers];
+    let mut meta = vec![RecvMeta::default(); buffers];
+    for (number, datagrams) in messages.iter().enumerate() {
+        for datagram in 0..*datagrams {
+            memory[number][datagram * SIZE..][..SIZE].fill(u8::try_from(datagram).unwrap());
+        }
+        let addr = SocketAddr::from(([127, 0, 0, 1], u16::try_from(number).unwrap()));
+        meta[number] = RecvMeta { addr, len: datagrams * SIZE - 1, stride: SIZE, ..RecvMeta::default() };
+    }
+    let mut slices: Vec<_> = memory.iter_mut().map(|bytes| io::IoSliceMut::new(bytes)).collect();
+    let count = split(messages.len(), &mut slices, &mut meta);
+    let pieces = meta[..count].iter().zip(&slices);
+    pieces
+        .map(|(meta, bytes)| {
+            let datagrams = bytes[..meta.len].chunks(meta.stride).map(|datagram| datagram[0]).collect();
+            (meta.addr.port(), datagrams)
+        })
+        .collect()
+}
+
+#[test]
+fn what_arrives_together_is_handed_on_in_small_groups() {
+    let pieces = split_up(&[50], 32);
+    assert!(pieces.iter().all(|(_, datagrams)| datagrams.len() <= 2), "{pieces:?}");
+    let all: Vec<u8> = pieces.into_iter().flat_map(|(_, datagrams)| datagrams).collect();
+    assert_eq!(all, (0..50).collect::<Vec<u8>>(), "in their order, each once");
+}
+
+#[test]
+fn of_several_messages_each_keeps_its_own_order() {
+    let pieces = split_up(&[64, 1, 50, 3], 32);
+    assert!(pieces.iter().all(|(_, datagrams)| datagrams.len() <= 8), "{pieces:?}");
+    for (from, count) in [(0, 64), (1, 1), (2, 50), (3, 3)] {
+        let own = pieces.iter().filter(|(of, _)| *of == from);
+        let all: Vec<u8> = own.flat_map(|(_, datagrams)| datagrams.clone()).collect();
+        assert_eq!(all, (0..count).collect::<Vec<u8>>());
+    }
+}
+
+#[test]
+fn without_a_free_buffer_messages_stay_as_they_are() {
+    assert_eq!(split_up(&[3, 2], 2), [(0, vec![0, 1, 2]), (1, vec![0, 1])]);
+    assert_eq!(split_up(&[], 2), []);
+}

@@ -27,6 +27,7 @@ pub(crate) async fn plain(scene: &Arc<Scene>, service: SocketAddr) -> Option<Rou
     Some(Route {
         name: "bore (plain)",
         address: public,
+        doors: vec![(scene.address(), CONTROL).into()],
         relay,
         agent,
         _keep: vec![Box::new(server), Box::new(client)],

@@ -38,10 +38,12 @@ pub(crate) async fn both(scene: &Arc<Scene>, service: SocketAddr) -> [Route; 2] 
     answers(opened).await;
     let jump = start("ssh-L", options("-L", &format!("{through}:{opened}")));
     answers(through).await;
+    let sshd_address = sshd.address();
     let (agent, keep) = (vec![tunnel.pid()], Arc::new((sshd, tunnel)));
     let route = |name, address| Route {
         name,
         address,
+        doors: vec![sshd_address],
         // sshd starts a process for each connection, which is not known beforehand.
         relay: vec![],
         agent: agent.clone(),

@@ -39,8 +39,15 @@ pub(crate) async fn both(postern: &mut Postern, service: SocketAddr) -> [Route; 
     let through = postern.stack.scene().free_address();
     let client = forward(postern, &by_gate, through, service.port());
     answers(through).await;
-    let route =
-        |name, address, keep| Route { name, address, relay: vec![relay], agent: vec![agent], _keep: keep };
+    let listening = postern.stack.relay.listening();
+    let route = |name, address, keep| Route {
+        name,
+        address,
+        doors: vec![listening.gate],
+        relay: vec![relay],
+        agent: vec![agent],
+        _keep: keep,
+    };
     [route("postern, by port", public, vec![]), route("postern, by gate", through, vec![Box::new(client)])]
 }
 

@@ -78,5 +78,12 @@ async fn start(
     let client = run(scene, &format!("{name}-client"), "rathole", &["--client", &client]);
     answers(public).await;
     let (relay, agent) = (vec![server.pid()], vec![client.pid()]);
-    Some(Route { name, address: public, relay, agent, _keep: vec![Box::new(server), Box::new(client)] })
+    Some(Route {
+        name,
+        address: public,
+        doors: vec![control],
+        relay,
+        agent,
+        _keep: vec![Box::new(server), Box::new(client)],
+    })
 }
