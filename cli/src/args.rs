@@ -8,6 +8,7 @@ use crate::api::Api;
 use crate::audit::AuditCommand;
 use crate::completions::Completions;
 use crate::device::DeviceCommand;
+use crate::events::EventsCommand;
 use crate::failure::{Answer, EXIT_CODES, Failure, Outcome};
 use crate::output::{Output, print};
 use crate::places::Places;
@@ -67,7 +68,9 @@ enum Command {
     /// Who changed what, from where: list
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// The relays, and whether they enforce the newest rules
+    /// What happened besides visits, such as a box that shows other host keys
+    Events(EventsCommand),
+    /// The relays, and whether they enforce the newest rules; add, rm
     Relays(RelaysCommand),
     /// Users of the account: add, list, show, edit, invite, sign-out, rm
     #[command(subcommand)]
@@ -117,6 +120,7 @@ impl Cli {
             Command::Verify(verify) => verify.run(&session()?).await,
             Command::Visits(visits) => visits.run(&session()?).await,
             Command::Audit(command) => command.run(&session()?).await,
+            Command::Events(events) => events.run(&session()?).await,
             Command::Relays(relays) => relays.run(&session()?).await,
             Command::User(command) => command.run(&session()?).await,
             Command::Token(command) => command.run(&session()?).await,
@@ -181,6 +185,9 @@ mod tests {
             "postern visits --limit 5 cut k7f2q5xwab",
             "postern audit",
             "postern webhook add",
+            "postern relays add",
+            "postern relays rm ..",
+            "postern events --limit 0",
             "postern webhook add https://example.com --event box.eaten",
             "postern webhook edit k7f2q5xwab",
             "postern webhook edit k7f2q5xwab --enable --disable",
@@ -213,6 +220,10 @@ mod tests {
             "postern webhook edit k7f2q5xwab --disable",
             "postern webhook rm k7f2q5xwab k7f2q5xwac",
             "postern webhook deliveries k7f2q5xwab --limit 5 --json",
+            "postern relays --json",
+            "postern relays add relay-2",
+            "postern relays rm relay-2 --yes",
+            "postern events",
             "postern exit-codes",
             "postern user add ann@example.com --role operator",
             "postern user edit ann --role owner --admin true",

@@ -13,6 +13,7 @@ mod args;
 mod audit;
 mod completions;
 mod device;
+mod events;
 mod relays;
 mod ssh;
 mod ssh_config;

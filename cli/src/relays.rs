@@ -1,24 +1,71 @@
 //! `postern relays`: where visitors and boxes meet.
 
 use chrono::{DateTime, Utc};
-use clap::Args;
-use postern_protocol::api::Relay;
+use clap::{Args, Subcommand};
+use postern_protocol::api::{CreateRelay, NewRelay, Relay};
 
+use crate::account::segment;
 use crate::args::Session;
+use crate::confirm::confirmed;
 use crate::failure::{Answer, Outcome};
 use crate::moments::seen_from;
-use crate::output::table;
+use crate::output::{note, print, table};
 
 /// `postern relays`
 #[derive(Debug, Args)]
-pub(crate) struct RelaysCommand {}
+pub(crate) struct RelaysCommand {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What else can be done with relays. It takes an admin of the installation.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Register a relay, and print the token that it proves itself with; it is shown this once
+    Add {
+        /// What to call it
+        name: String,
+    },
+    /// Forget a relay: its token stops working, and it gets no rules any more
+    Rm {
+        /// Its name or id
+        #[arg(value_parser = segment)]
+        relay: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
 
 impl RelaysCommand {
-    /// Lists them.
+    /// Lists them, or changes which there are.
     pub(crate) async fn run(self, session: &Session) -> Outcome {
-        let relays = session.api.list_whole::<Relay>(&["relays"]).await?;
-        let empty = "no relays yet; register one where the control API runs: postern-api relay add relay-1";
-        session.output.list(&relays, empty, |relays| list(relays, Utc::now()))?;
+        let Session { api, output, .. } = session;
+        match self.verb {
+            None => {
+                let relays = api.list_whole::<Relay>(&["relays"]).await?;
+                let empty = "no relays yet; register one with: postern relays add relay-1";
+                output.list(&relays, empty, |relays| list(relays, Utc::now()))?;
+            }
+            Some(Verb::Add { name }) => {
+                let added = api.ask::<NewRelay>(&["relays"], &CreateRelay { name }).await?;
+                if output.json {
+                    print(added.text.trim_end())?;
+                } else {
+                    note(&format!("relay {}; its token is shown this once:", added.value.relay));
+                    print(added.value.token.reveal())?;
+                }
+            }
+            Some(Verb::Rm { relay, yes }) => {
+                let question =
+                    format!("Forget {relay}? Its visits go on, but it hears of no change any more.");
+                if !confirmed(&question, yes)? {
+                    return Ok(Answer::No);
+                }
+                api.delete(&["relays", &relay]).await?;
+                note(&format!("{relay} is forgotten"));
+            }
+        }
         Ok(Answer::Yes)
     }
 }

@@ -156,15 +156,19 @@ async fn verify_audit(config: &Config, expected: Option<Head>) -> anyhow::Result
         Err(problem) => problem,
     };
     eprintln!("postern-api: the audit is broken: {problem}");
+    Ok(status(&problem, expected).into())
+}
+
+/// The exit status that says what is wrong with a chain.
+fn status(problem: &Broken, expected: Option<Head>) -> u8 {
     let by_head = |seq: u64| expected.is_some_and(|expected| expected.seq() == seq);
-    let code = match problem {
+    match problem {
         Broken::OtherHead { .. } | Broken::HeadPruned { .. } => OTHER_HEAD,
         Broken::End { expected: due, .. } if by_head(due.seq()) => OTHER_HEAD,
         Broken::Beginning { .. } | Broken::Missing { .. } | Broken::Altered { .. } | Broken::End { .. } => {
             BROKEN
         }
-    };
-    Ok(code.into())
+    }
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
@@ -246,4 +250,25 @@ fn log_to_stderr() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_status_says_whether_records_are_amiss_or_the_head_is_another() {
+        let head = |seq: u64| -> Head { format!("{seq}:{}", "ab".repeat(32)).parse().unwrap() };
+        for (problem, expected, code) in [
+            (Broken::Beginning { before: 3 }, None, 3),
+            (Broken::Missing { seq: 3 }, None, 3),
+            (Broken::Altered { seq: 3 }, Some(head(9)), 3),
+            (Broken::End { found: head(3), expected: head(5) }, None, 3),
+            (Broken::End { found: head(3), expected: head(5) }, Some(head(5)), 4),
+            (Broken::OtherHead { seq: 5 }, Some(head(5)), 4),
+            (Broken::HeadPruned { seq: 5 }, Some(head(5)), 4),
+        ] {
+            assert_eq!(status(&problem, expected), code, "{problem}");
+        }
+    }
 }

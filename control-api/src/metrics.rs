@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     devices: Family<State, Gauge>,
     accesses: Family<State, Gauge>,
     relays: Family<State, Gauge>,
+    deliveries_waiting: Gauge,
+    webhooks_failing: Gauge,
     behind: Family<OfRelay, Gauge>,
     counted: Mutex<Option<Instant>>,
 }
@@ -61,10 +63,26 @@ impl Metrics {
             registry.register(name, help, family.clone());
             family
         });
+        let deliveries_waiting = Gauge::default();
+        let help = "Calls of webhooks that have not arrived yet";
+        registry.register("deliveries_waiting", help, deliveries_waiting.clone());
+        let webhooks_failing = Gauge::default();
+        let help = "Webhooks whose calls are given up";
+        registry.register("webhooks_failing", help, webhooks_failing.clone());
         let behind = Family::default();
         let help = "Boxes whose newest rules the relay does not enforce yet";
         registry.register("relay_boxes_behind", help, behind.clone());
-        Self { registry, requests, devices, accesses, relays, behind, counted: Mutex::new(None) }
+        Self {
+            registry,
+            requests,
+            devices,
+            accesses,
+            relays,
+            deliveries_waiting,
+            webhooks_failing,
+            behind,
+            counted: Mutex::new(None),
+        }
     }
 
     /// A request was answered.
@@ -109,6 +127,8 @@ impl Metrics {
         ] {
             family.get_or_create(&State { state }).set(count);
         }
+        self.deliveries_waiting.set(census.deliveries_waiting);
+        self.webhooks_failing.set(census.webhooks_failing);
         self.behind.clear();
         for (relay, _, behind) in &census.relays {
             self.behind.get_or_create(&OfRelay { relay: relay.clone() }).set(*behind);

@@ -17,6 +17,9 @@ pub(crate) struct Census {
     pub(crate) pending_approval: i64,
     pub(crate) expired: i64,
     pub(crate) revoked: i64,
+    /// What webhooks are still to be told, and webhooks whose deliveries are given up.
+    pub(crate) deliveries_waiting: i64,
+    pub(crate) webhooks_failing: i64,
     /// Each relay's name, whether it is connected, and how many boxes have changed since the revision
     /// that it enforces.
     pub(crate) relays: Vec<(String, bool, i64)>,
@@ -43,6 +46,10 @@ impl Store {
         let devices = sqlx::query(select).bind(fresh).fetch_one(&self.reader).await?;
         census.devices = devices.try_get("total")?;
         census.devices_online = devices.try_get("online")?;
+        let select = "SELECT (SELECT COUNT(*) FROM deliveries WHERE status = 'pending'),
+                      (SELECT COUNT(*) FROM webhooks WHERE enabled = 1 AND failing_since IS NOT NULL)";
+        (census.deliveries_waiting, census.webhooks_failing) =
+            sqlx::query_as(select).fetch_one(&self.reader).await?;
         let select = "SELECT status, COUNT(*) AS total FROM (SELECT CASE
                           WHEN a.revoked_at IS NOT NULL THEN 'revoked'
                           WHEN a.expires_at <= $2 THEN 'expired'

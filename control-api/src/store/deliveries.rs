@@ -115,6 +115,19 @@ impl Tx {
         Ok(())
     }
 
+    /// Gives up what waits for a webhook that is not called any more.
+    pub(super) async fn give_up_waiting(
+        &mut self,
+        webhook: WebhookId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE deliveries SET status = 'failed', settled_at = $2, claimed_until = 0,
+                      problem = 'the webhook was disabled' WHERE webhook = $1 AND status = 'pending'";
+        let query = sqlx::query(update).bind(webhook.as_str()).bind(row::millis(now));
+        query.execute(self.db()).await?;
+        Ok(())
+    }
+
     async fn post<T: Serialize>(
         &mut self,
         webhook: WebhookId,
@@ -153,7 +166,8 @@ impl Store {
         lasts: TimeDelta,
         now: DateTime<Utc>,
     ) -> Result<Vec<Errand>, StoreError> {
-        let due = "SELECT 1 FROM deliveries WHERE status = 'pending' AND due_at <= $1 LIMIT 1";
+        let due = "SELECT 1 FROM deliveries d JOIN webhooks w ON w.id = d.webhook WHERE d.status = 'pending'
+                   AND d.due_at <= $1 AND d.claimed_until <= $1 AND w.enabled = 1 AND w.paused_until <= $1 LIMIT 1";
         if sqlx::query(due).bind(row::millis(now)).fetch_optional(&self.reader).await?.is_none() {
             return Ok(Vec::new());
         }

@@ -88,7 +88,8 @@ impl Account {
         query.fetch_optional(&self.store.reader).await?.as_ref().map(webhook).transpose()
     }
 
-    /// Changes a webhook. Whoever changes it wants it to be tried again at once.
+    /// Changes a webhook. Whoever changes it wants it to be tried again at once; whoever disables it wants
+    /// nothing of what waits to arrive later.
     pub(crate) async fn edit_webhook(
         &self,
         id: WebhookId,
@@ -108,6 +109,9 @@ impl Account {
             .bind(row::to_json(&after.events))
             .bind(i64::from(after.enabled));
         query.execute(tx.db()).await.map_err(StoreError::from)?;
+        if !after.enabled {
+            tx.give_up_waiting(id, self.by.at()).await?;
+        }
         let (was, became) = changed(&before.facts(), &after.facts());
         if was != became {
             self.wrote(&mut tx, Deed::new(AuditAction::WebhookEdited, id).was(was).became(became)).await?;

@@ -47,6 +47,8 @@ async fn what_is_counted_is_what_the_api_says() {
         "postern_api_devices{state=\"online\"} 1",
         "postern_api_accesses{state=\"pending\"} 2",
         "postern_api_relays{state=\"connected\"} 1",
+        "postern_api_deliveries_waiting 0",
+        "postern_api_webhooks_failing 0",
         "postern_api_relay_boxes_behind{relay=\"relay-1\"} 2",
         "postern_api_requests_total{method=\"POST\",route=\"/v1/devices\",status=\"201\"} 2",
     ] {

@@ -261,6 +261,24 @@ async fn a_webhook_is_called_for_what_it_asks_for_and_only_while_it_is_enabled()
 }
 
 #[tokio::test]
+async fn what_waits_for_a_webhook_that_is_disabled_never_arrives() {
+    let (api, mut server) = (started().await, Server::start().await);
+    server.answers_next(&[500]);
+    let (id, _) = webhook(&api, &server, &["access.created"]).await;
+    api.access(&api.device("box42").await).await;
+    server.called().await;
+    delivery(&api, &id, |delivery| delivery["attempts"] == 1).await;
+    let path = format!("/v1/webhooks/{id}");
+    api.patch(&path, json!({ "enabled": false })).await;
+    let given_up = delivery(&api, &id, |delivery| delivery["status"] == "failed").await;
+    assert_eq!(given_up["problem"], "the webhook was disabled");
+    api.patch(&path, json!({ "enabled": true })).await;
+    api.clock.advance(TimeDelta::minutes(10));
+    let test = api.post(&format!("{path}/test"), Value::Null).await;
+    assert_eq!(server.called().await.header("webhook-id"), test.id(), "the next call is a later one");
+}
+
+#[tokio::test]
 async fn nothing_inside_is_called_whatever_its_name() {
     let api = Api::start().await;
     for url in
