@@ -10,6 +10,7 @@ use postern_protocol::access::{Denial, Permit};
 use postern_protocol::id::{AccessId, Login};
 use postern_protocol::ssh_key::PublicKey;
 use postern_protocol::wire::{BoxFacts, Certificate, Open};
+use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub(crate) struct Agent {
     pub(crate) config: Config,
     pub(crate) state: State,
     member: Mutex<Member>,
+    /// TLS as that member, which remembers sessions for resuming them.
+    tls: Mutex<Option<(Vec<u8>, ClientConfig)>>,
     pub(crate) holder: Holder,
     pub(crate) pause: Arc<Pause>,
     /// The SSH server that visitors reach.
@@ -58,6 +61,7 @@ impl Agent {
             config,
             state,
             member: Mutex::new(member),
+            tls: Mutex::default(),
             pause,
             ssh: watch::Sender::new(Server::Nothing),
             https: Https::default(),
@@ -72,6 +76,20 @@ impl Agent {
     /// Who this box is, with its present certificate.
     pub(crate) fn member(&self) -> Member {
         self.member.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// TLS towards relays: the same as before while the box's certificate is.
+    pub(crate) fn tls(&self) -> Result<ClientConfig, rustls::Error> {
+        let member = self.member();
+        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*tls {
+            Some((certificate, config)) if *certificate == member.certificate => Ok(config.clone()),
+            _ => {
+                let config = trust::tunnel(&member)?;
+                *tls = Some((member.certificate, config.clone()));
+                Ok(config)
+            }
+        }
     }
 
     /// The grants in force.

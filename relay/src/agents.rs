@@ -1,13 +1,16 @@
 //! Boxes dial in: those that join, and those that have.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use postern_protocol::tunnel::Connection;
 use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN, Web};
 use quinn::{Endpoint, Incoming};
 use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +31,17 @@ mod tunnel;
 /// How long a handshake may take, and everything else before a box has proved itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Handshakes under way at once, for each processor: enough to fill the time in which boxes answer, and few
+/// enough that a visitor does not wait behind thousands of boxes that return at once.
+const TURNS_PER_PROCESSOR: usize = 16;
+
+/// How long a handshake has its turn: a long round trip.
+const TURN: Duration = Duration::from_millis(250);
+
+fn turns() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) * TURNS_PER_PROCESSOR
+}
+
 /// Closing codes, for the box's log; the reason in words stands beside them.
 const REFUSED: u32 = 1;
 
@@ -43,6 +57,7 @@ pub(crate) struct Agents {
     /// When it falls, boxes are told to come back later, as soon as their visits are over.
     pub(crate) closing: CancellationToken,
     handshakes: Room,
+    turns: Arc<Semaphore>,
     joins: Mutex<Pace>,
 }
 
@@ -65,6 +80,7 @@ impl Agents {
             web,
             closing,
             handshakes: Room::new(limits.handshakes, limits.handshakes_per_source),
+            turns: Arc::new(Semaphore::new(turns())),
             joins: Mutex::new(Pace::new(every, limits.joins_per_minute.max(1))),
         })
     }
@@ -98,7 +114,7 @@ impl Agents {
         let agents = self.clone();
         let span = tracing::info_span!("agent", %address);
         let attended = async move {
-            let Ok(Ok(connection)) = timeout(PATIENCE, incoming).await else { return };
+            let Ok(Some(connection)) = timeout(PATIENCE, agents.in_turn(incoming)).await else { return };
             let purpose = match protocol(&connection).as_deref() {
                 Some(TUNNEL_ALPN) => Purpose::Tunnel,
                 Some(JOIN_ALPN) => Purpose::Join,
@@ -113,10 +129,26 @@ impl Agents {
     /// Serves a box, whichever way it came.
     async fn attend(&self, connection: Connection, caller: Caller, place: crate::admission::Place) {
         match (caller.purpose, caller.identity) {
+            (Purpose::Tunnel, Some(identity)) if identity.ends_at <= Utc::now() => {
+                connection.close(REFUSED, "the box's certificate has expired");
+            }
             (Purpose::Tunnel, Some(identity)) => tunnel::serve(self, connection, identity, place).await,
             (Purpose::Tunnel, None) => connection.close(REFUSED, "a tunnel needs a certificate"),
             (Purpose::Join, _) if self.may_join(caller.address.ip()) => join::serve(self, connection).await,
             (Purpose::Join, _) => connection.close(REFUSED, "not now"),
+        }
+    }
+
+    /// Goes through a handshake when it is its turn. Whoever takes longer than others goes on beside the
+    /// turns, so that nobody can sit on them.
+    async fn in_turn<T, E>(&self, handshake: impl IntoFuture<Output = Result<T, E>>) -> Option<T> {
+        let turn = self.turns.acquire().await.ok()?;
+        let mut handshake = pin!(handshake.into_future());
+        let done = timeout(TURN, &mut handshake).await;
+        drop(turn);
+        match done {
+            Ok(done) => done.ok(),
+            Err(_) => handshake.await.ok(),
         }
     }
 

@@ -20,6 +20,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::sync::watch;
 
 use crate::identity::{Enrolment, Keys};
+use crate::metrics::Metrics;
+use crate::tickets::Tickets;
 
 /// A box opens one stream, for control.
 const STREAMS_OF_A_BOX: VarInt = VarInt::from_u32(1);
@@ -33,14 +35,16 @@ const WAITING_BYTES_TOTAL: u64 = 8 * 1024 * 1024;
 
 /// Opens the endpoint on a socket. It answers nobody before it is given an identity: see [`identify`].
 pub(crate) fn open(socket: UdpSocket, seed: &[u8; 32]) -> anyhow::Result<Endpoint> {
-    let derived = |purpose: &[u8]| {
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), purpose);
-        hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())
-    };
-    let ids = Ids { key: derived(b"connection ids") };
-    let mut config = EndpointConfig::new(Arc::new(derived(b"stateless resets")));
+    let ids = Ids { key: derived(seed, b"connection ids") };
+    let mut config = EndpointConfig::new(Arc::new(derived(seed, b"stateless resets")));
     config.cid_generator(move || Box::new(ids.clone())).min_reset_interval(Duration::ZERO);
     Endpoint::new(config, None, socket, Arc::new(Batching)).context("opening the QUIC endpoint")
+}
+
+/// A key of its own for each purpose.
+fn derived(seed: &[u8; 32], purpose: &[u8]) -> hmac::Key {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), purpose);
+    hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())
 }
 
 /// What the relay shows to boxes that come over TCP; nothing before [`identify`].
@@ -52,13 +56,21 @@ pub(crate) fn identify(
     tcp: &TcpIdentity,
     keys: &Keys,
     enrolment: &Enrolment,
+    metrics: &Metrics,
 ) -> anyhow::Result<()> {
-    endpoint.set_server_config(Some(server_config(tls(keys, enrolment, &[TUNNEL_ALPN, JOIN_ALPN])?)?));
-    tcp.send_replace(Some(Arc::new(tls(keys, enrolment, &[TCP_TUNNEL_ALPN, TCP_JOIN_ALPN])?)));
+    let tickets = Tickets::new(derived(&keys.quic, b"session tickets"), metrics.clone());
+    let over_udp = tls(keys, enrolment, &tickets, &[TUNNEL_ALPN, JOIN_ALPN])?;
+    endpoint.set_server_config(Some(server_config(over_udp)?));
+    tcp.send_replace(Some(Arc::new(tls(keys, enrolment, &tickets, &[TCP_TUNNEL_ALPN, TCP_JOIN_ALPN])?)));
     Ok(())
 }
 
-fn tls(keys: &Keys, enrolment: &Enrolment, protocols: &[&[u8]]) -> anyhow::Result<rustls::ServerConfig> {
+fn tls(
+    keys: &Keys,
+    enrolment: &Enrolment,
+    tickets: &Arc<Tickets>,
+    protocols: &[&[u8]],
+) -> anyhow::Result<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut authority = RootCertStore::empty();
     authority.add(enrolment.authority()?).context("the authority's certificate")?;
@@ -74,8 +86,9 @@ fn tls(keys: &Keys, enrolment: &Enrolment, protocols: &[&[u8]]) -> anyhow::Resul
         .with_single_cert(enrolment.chain()?, keys.for_tls())
         .context("the relay's key does not fit its certificate")?;
     tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    // Tunnels last; a resumed one would save one signature and cost every idle box memory.
-    tls.send_tls13_tickets = 0;
+    // One is enough for the next time, and costs the relay nothing while the box is idle.
+    tls.send_tls13_tickets = 1;
+    tls.ticketer = tickets.clone();
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(tls)
 }

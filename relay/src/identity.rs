@@ -234,6 +234,8 @@ pub(crate) struct BoxIdentity {
     pub(crate) device: DeviceId,
     /// SHA-256 of its public key (SubjectPublicKeyInfo).
     pub(crate) key: [u8; 32],
+    /// When the certificate ends. TLS has looked at that, but not when it resumed a session.
+    pub(crate) ends_at: DateTime<Utc>,
 }
 
 impl BoxIdentity {
@@ -246,7 +248,8 @@ impl BoxIdentity {
             uri.strip_prefix(DEVICE_URI)?.parse().ok()
         })?;
         let key = digest(&SHA256, certificate.public_key().raw).as_ref().try_into().ok()?;
-        Some(Self { device, key })
+        let ends_at = DateTime::from_timestamp(certificate.validity().not_after.timestamp(), 0)?;
+        Some(Self { device, key, ends_at })
     }
 }
 
@@ -284,7 +287,8 @@ mod tests {
     fn a_box_is_who_its_certificate_names_and_nobody_else_is_a_box() {
         let device = DeviceId::from_entropy([7; 10]);
         let (of_box, key) = certificate(&format!("{DEVICE_URI}{device}"));
-        assert_eq!(BoxIdentity::of(&of_box), Some(BoxIdentity { device, key }));
+        let identity = BoxIdentity::of(&of_box).expect("it names a box");
+        assert_eq!((identity.device, identity.key), (device, key));
         for uri in
             [format!("postern:relay:{device}"), format!("{DEVICE_URI}{device}x"), DEVICE_URI.to_owned()]
         {

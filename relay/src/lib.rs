@@ -44,6 +44,7 @@ mod session;
 mod sockets;
 mod splice;
 mod tcp;
+mod tickets;
 
 pub use config::{Config, Limits};
 
@@ -84,6 +85,7 @@ pub struct Bound {
     tcp_identity: TcpIdentity,
     admin: Option<TcpListener>,
     registrar: Arc<Registrar>,
+    metrics: Metrics,
 }
 
 /// Opens the state directory, making what is missing, and takes the addresses.
@@ -103,7 +105,8 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
     let hello = hello(&config, &keys, gate.local_addr()?, agents.local_addr()?, local(&https)?)?;
     let registrar = Arc::new(Registrar { api, hello, path: config.state_dir.join("enrolment.json") });
     let tcp_identity = TcpIdentity::default();
-    Ok(Bound { config, keys, gate, agents, agents_tcp, tcp_identity, https, admin, registrar })
+    let metrics = Metrics::default();
+    Ok(Bound { config, keys, gate, agents, agents_tcp, tcp_identity, https, admin, registrar, metrics })
 }
 
 fn local(listener: &Option<TcpListener>) -> anyhow::Result<Option<SocketAddr>> {
@@ -178,7 +181,7 @@ impl Bound {
             enrolment = self.registrar.enrol(&self.keys) => enrolment?,
             () = &mut shutdown => return Ok(()),
         };
-        endpoint::identify(&self.agents, &self.tcp_identity, &self.keys, &enrolment)?;
+        endpoint::identify(&self.agents, &self.tcp_identity, &self.keys, &enrolment, &self.metrics)?;
         let listening = self.announce()?;
         let life = self.begin(enrolment, greeted)?;
         tracing::info!("serving");
@@ -206,9 +209,9 @@ impl Bound {
 
     /// Starts everything that a relay does.
     fn begin(self, enrolment: Enrolment, greeted: bool) -> anyhow::Result<Life> {
-        let Self { config, keys, gate, agents: endpoint, agents_tcp, tcp_identity, https, admin, registrar } =
-            self;
-        let (metrics, api, relay) = (Metrics::default(), registrar.api.clone(), enrolment.relay());
+        let Self { config, keys, gate, agents: endpoint, agents_tcp, tcp_identity, https, admin, .. } = self;
+        let (registrar, metrics) = (self.registrar, self.metrics);
+        let (api, relay) = (registrar.api.clone(), enrolment.relay());
         let rulebook = Rulebook::new(enrolment.welcome.grant_key);
         rulebook.load(&config.state_dir)?;
         let registry = Registry::new(rulebook.clone(), metrics.clone(), config.limits.visits_per_box);
@@ -279,7 +282,13 @@ impl Bound {
         life.inner.spawn(rulebook::archive::keep(rulebook, config.state_dir.clone(), life.last.clone()));
         life.inner.spawn(audit::ongoing::tell(audit.ongoing().clone(), api.clone(), life.last.clone()));
         life.inner.spawn(audit::spool::run(spool, api, life.last.clone()));
-        life.inner.spawn(renew(registrar, keys, enrolment, (endpoint, tcp_identity), life.last.clone()));
+        life.inner.spawn(renew(
+            registrar,
+            keys,
+            enrolment,
+            (endpoint, tcp_identity, metrics.clone()),
+            life.last.clone(),
+        ));
         if let Some(listener) = admin {
             life.inner.spawn(admin::serve(listener, metrics, life.last.clone()));
         }
@@ -292,7 +301,7 @@ async fn renew(
     registrar: Arc<Registrar>,
     keys: Keys,
     first: Enrolment,
-    (endpoint, tcp): (Endpoint, TcpIdentity),
+    (endpoint, tcp, metrics): (Endpoint, TcpIdentity, Metrics),
     stop: CancellationToken,
 ) {
     let mut current = first;
@@ -306,7 +315,7 @@ async fn renew(
         }
         match registrar.renew(&keys, &current).await {
             Ok(renewed) => {
-                if let Err(error) = endpoint::identify(&endpoint, &tcp, &keys, &renewed) {
+                if let Err(error) = endpoint::identify(&endpoint, &tcp, &keys, &renewed, &metrics) {
                     tracing::warn!("the renewed certificate cannot be used: {error:#}");
                 }
                 current = renewed;

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) boxes: Gauge,
     pub(crate) boxes_displaced: Counter,
     pub(crate) tunnels: Family<Over, Gauge>,
+    pub(crate) sessions_resumed: Counter,
     pub(crate) joins: Family<Code, Counter>,
     pub(crate) connections: Family<Door, Gauge>,
     pub(crate) turned_away: Family<Door, Counter>,
@@ -78,6 +79,11 @@ impl Metrics {
             self.boxes_displaced.clone(),
         );
         registry.register("tunnels", "Tunnels of boxes, by what they go over and why", self.tunnels.clone());
+        registry.register(
+            "sessions_resumed",
+            "Handshakes of boxes that had been here before",
+            self.sessions_resumed.clone(),
+        );
         registry.register("joins", "Boxes that asked to join, by the answer", self.joins.clone());
         registry.register("connections", "Connections of visitors, by door", self.connections.clone());
         registry.register(

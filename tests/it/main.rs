@@ -20,6 +20,7 @@ mod ports;
 mod restrict;
 mod revoke;
 mod stall;
+mod storm;
 mod stranger;
 mod survive;
 mod tcp;

@@ -1,9 +1,9 @@
 //! Boxes by the thousand: real tunnels, certificates and keep-alives, without the boxes around them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use postern_protocol::api::{CreateDevice, Device, JoinBox};
@@ -45,8 +45,8 @@ pub struct Fleet {
 struct Count {
     /// Those that are there now.
     up: AtomicUsize,
-    /// Those that ever were.
-    welcomes: AtomicUsize,
+    /// When each that ever was began.
+    welcomes: Mutex<Vec<Instant>>,
 }
 
 impl Fleet {
@@ -97,12 +97,29 @@ impl Fleet {
 
     /// How often any of them was welcomed.
     pub fn welcomes(&self) -> usize {
-        self.count.welcomes.load(Relaxed)
+        self.count.welcomes().len()
+    }
+
+    /// How many were welcomed within any such span since a moment, at most.
+    pub fn busiest(&self, span: Duration, since: Instant) -> usize {
+        let mut welcomes = self.count.welcomes().clone();
+        welcomes.retain(|at| *at >= since);
+        welcomes.sort();
+        let within = |(first, at): (usize, &Instant)| {
+            welcomes[first..].iter().take_while(|later| **later < *at + span).count()
+        };
+        welcomes.iter().enumerate().map(within).max().unwrap_or_default()
     }
 
     /// How many there are.
     pub fn size(&self) -> usize {
         self.configs.len()
+    }
+}
+
+impl Count {
+    fn welcomes(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.welcomes.lock().expect("nobody panics with it")
     }
 }
 
@@ -170,7 +187,7 @@ async fn stay(
     let hello = ToRelay::Hello { version: wire::VERSION, facts: facts(), why_tcp: None, beside: false };
     io::send(&mut to, &hello).await?;
     let ToAgent::Welcome { .. } = io::receive(&mut from, frame::LARGE).await? else { return Ok(()) };
-    count.welcomes.fetch_add(1, Relaxed);
+    count.welcomes().push(Instant::now());
     count.up.fetch_add(1, Relaxed);
     while io::receive::<_, ToAgent>(&mut from, frame::LARGE).await.is_ok() {}
     count.up.fetch_sub(1, Relaxed);

@@ -14,7 +14,6 @@ use tokio::time::sleep;
 use super::dial::{Dialled, KEEP_ALIVE, answers};
 use crate::agent::Agent;
 use crate::network::{Way, ways};
-use crate::trust;
 
 /// Between two looks at a tunnel without visits.
 const IDLE_TICK: Duration = Duration::from_secs(5);
@@ -148,7 +147,7 @@ async fn prefer(agent: &Agent, dialled: &Dialled) -> Infallible {
         let present = rank(&dialled.way());
         let better = ways(interfaces, dialled.relay).into_iter().filter(|way| rank(way) < present);
         for way in better {
-            let Ok(tls) = trust::tunnel(&agent.member()) else { break };
+            let Ok(tls) = agent.tls() else { break };
             if answers(dialled.relay, tls, &way).await {
                 go(dialled, &way, "a preferred interface works again");
                 break;

@@ -14,7 +14,6 @@ use super::dial::{Dialled, over_quic};
 use super::over_tcp::over_tcp;
 use super::path::IDLE_DEAD;
 use crate::agent::Agent;
-use crate::trust;
 
 /// Between two looks at what has come in.
 const LOOK: Duration = Duration::from_secs(5);
@@ -47,7 +46,7 @@ async fn leave_quic(agent: &Agent, relay: &str, present: &Dialled, quic: &Connec
             () = present.starved.notified() => WhyTcp::UdpStarved,
         };
         let interfaces = &agent.config.network.interfaces;
-        if let Ok(tls) = trust::tunnel(&agent.member()) {
+        if let Ok(tls) = agent.tls() {
             match over_tcp(relay, tls, interfaces, why).await {
                 Ok(dialled) => return dialled,
                 Err(error) => tracing::debug!("{why}, and not over TCP either: {error}"),
@@ -81,7 +80,7 @@ async fn return_to_quic(agent: &Agent, relay: &str, present: &Dialled) -> Dialle
             () = sleep(pause(present.why_tcp(), began.elapsed())) => {}
             _ = network.changed() => {}
         }
-        let Ok(tls) = trust::tunnel(&agent.member()) else { continue };
+        let Ok(tls) = agent.tls() else { continue };
         match over_quic(relay, tls, &agent.config.network.interfaces).await {
             Ok(dialled) => return dialled,
             Err(error) => tracing::debug!("still over TCP: {error}"),

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::{Dialled, Parted, Standing, dial, path, transport};
 use crate::agent::Agent;
 use crate::serve::{Stream, serve};
-use crate::{tell_service_manager, trust};
+use crate::tell_service_manager;
 
 /// A relay that has accepted a connection says at once whether it knows the box.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,7 +110,7 @@ fn explain(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
 }
 
 async fn reach(agent: &Agent, relay: &str) -> anyhow::Result<Dialled> {
-    let tls = trust::tunnel(&agent.member()).context("preparing TLS")?;
+    let tls = agent.tls().context("preparing TLS")?;
     Ok(dial(relay, tls, &agent.config.network.interfaces).await?)
 }
 

@@ -95,7 +95,8 @@ impl Agents {
             self.metrics.turned_away.get_or_create(&Door { door: "agents_tcp" }).inc();
             return;
         };
-        let Ok(Ok(stream)) = timeout(PATIENCE, TlsAcceptor::from(tls).accept(stream)).await else { return };
+        let handshake = self.in_turn(TlsAcceptor::from(tls).accept(stream));
+        let Ok(Some(stream)) = timeout(PATIENCE, handshake).await else { return };
         let (_, shown) = stream.get_ref();
         let purpose = match shown.alpn_protocol() {
             Some(TCP_TUNNEL_ALPN) => Purpose::Tunnel,
