@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::facts;
 use crate::grants::{Holder, InForce};
@@ -33,6 +34,8 @@ use crate::visits::Visits;
 pub(crate) struct Agent {
     pub(crate) config: Config,
     pub(crate) state: State,
+    /// What time it is.
+    pub(crate) clock: Arc<Clock>,
     member: Mutex<Member>,
     /// TLS as that member, which remembers sessions for resuming them.
     tls: Mutex<Option<(Vec<u8>, ClientConfig)>>,
@@ -58,6 +61,7 @@ impl Agent {
     pub(crate) fn new(config: Config, state: State, member: Member, pause: Arc<Pause>) -> Self {
         Self {
             holder: Holder::load(&member, &state),
+            clock: Arc::new(Clock::load(&state)),
             config,
             state,
             member: Mutex::new(member),
@@ -85,7 +89,7 @@ impl Agent {
         match &*tls {
             Some((certificate, config)) if *certificate == member.certificate => Ok(config.clone()),
             _ => {
-                let config = trust::tunnel(&member)?;
+                let config = trust::tunnel(&member, self.clock.clone())?;
                 *tls = Some((member.certificate, config.clone()));
                 Ok(config)
             }
@@ -163,7 +167,7 @@ impl Agent {
     pub(crate) fn renew(&self, issued: Certificate) -> anyhow::Result<()> {
         let mut renewed = self.member();
         let authority = trust::fingerprint(&renewed.authority);
-        trust::check_issued(&issued, authority, &renewed.key, renewed.device, Utc::now())?;
+        trust::check_issued(&issued, authority, &renewed.key, renewed.device, self.clock.now())?;
         let kept = Member::load(&self.state)?.context("the box's membership is gone")?;
         // Somebody has just made the box join again; the old certificate is of no use any more.
         anyhow::ensure!(kept.key == renewed.key, "the box has joined again meanwhile");
@@ -173,9 +177,9 @@ impl Agent {
         Ok(())
     }
 
-    /// Whatever can end a visit or change what the keys files say, besides the clock.
+    /// Whatever can end a visit or change what the keys files say, besides time that passes.
     pub(crate) fn changes(&self) -> Changes {
-        Changes { grants: self.holder.watch(), paused: self.pause.watch() }
+        Changes { grants: self.holder.watch(), paused: self.pause.watch(), corrected: self.clock.corrected() }
     }
 }
 
@@ -192,6 +196,7 @@ pub(crate) struct Visitor {
 pub(crate) struct Changes {
     grants: watch::Receiver<Arc<InForce>>,
     paused: watch::Receiver<Option<DateTime<Utc>>>,
+    corrected: watch::Receiver<()>,
 }
 
 impl Changes {
@@ -199,14 +204,16 @@ impl Changes {
     pub(crate) fn mark_seen(&mut self) {
         self.grants.mark_unchanged();
         self.paused.mark_unchanged();
+        self.corrected.mark_unchanged();
     }
 
     /// Returns at the next change.
     pub(crate) async fn next(&mut self) {
-        // Their senders live as long as the agent, so neither can fail while somebody waits here.
+        // Their senders live as long as the agent, so none can fail while somebody waits here.
         tokio::select! {
             _ = self.grants.changed() => {}
             _ = self.paused.changed() => {}
+            _ = self.corrected.changed() => {}
         }
     }
 }

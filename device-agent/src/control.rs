@@ -137,7 +137,7 @@ impl Drop for Control {
 
 async fn converse(mut stream: UnixStream, desk: &Desk) {
     let answer = match hear(&mut stream).await {
-        Ok(request) => desk.answer(request, Utc::now()),
+        Ok(request) => desk.answer(request, desk.now()),
         Err(error) => Answer::Failed(format!("{error:#}")),
     };
     let mut line = serde_json::to_vec(&answer).expect("answers have no shape that JSON lacks");
@@ -154,6 +154,10 @@ async fn hear(stream: &mut UnixStream) -> anyhow::Result<Request> {
 }
 
 impl Desk {
+    fn now(&self) -> DateTime<Utc> {
+        self.agent.as_ref().map_or_else(Utc::now, |agent| agent.clock.now())
+    }
+
     fn answer(&self, request: Request, now: DateTime<Utc>) -> Answer {
         let done = match request {
             Request::Status => Ok(()),

@@ -1,9 +1,9 @@
 //! Join: one line from the operator makes this box a member of an installation.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use chrono::Utc;
 use postern_protocol::id::{DeviceId, DeviceName};
 use postern_protocol::join::JoinString;
 use postern_protocol::tunnel::Connection;
@@ -12,10 +12,11 @@ use postern_protocol::wire::io::{receive, send};
 use postern_protocol::wire::{BoxFacts, JoinAnswer, JoinRequest, Membership, VERSION};
 use tokio::time::timeout;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::facts::facts;
-use crate::identity::{BoxKey, Member};
+use crate::identity::{BoxKey, Member, Validity};
 use crate::link::{DialError, Dialled, dial};
 use crate::ssh::{Lookout, Server};
 use crate::state::State;
@@ -103,13 +104,14 @@ pub async fn join_once(config: &Config, string: &JoinString) -> Result<Joined, J
 
 async fn enrol(config: &Config, state: &State, string: &JoinString) -> Result<Joined, JoinError> {
     let key = BoxKey::make().map_err(JoinError::State)?;
+    let clock = Arc::new(Clock::load(state));
     let ssh = Lookout::new(&config.ssh, &config.state_dir).look(Server::Nothing).await;
     let facts = facts(config, ssh.describe(), None, false);
     let mut unreached = Vec::new();
     for relay in &string.relays {
-        match reach(config, relay, string).await {
+        match reach(config, relay, string, &clock).await {
             Ok(connection) => {
-                let member = through(&connection.connection, string, &key, &facts).await;
+                let member = through(&connection.connection, string, (&key, &clock), &facts).await;
                 connection.close().await;
                 return keep(config, state, member.map_err(|why| why.at(relay))?).await;
             }
@@ -122,9 +124,14 @@ async fn enrol(config: &Config, state: &State, string: &JoinString) -> Result<Jo
     }
 }
 
-async fn reach(config: &Config, relay: &str, string: &JoinString) -> Result<Dialled, DialError> {
+async fn reach(
+    config: &Config,
+    relay: &str,
+    string: &JoinString,
+    clock: &Arc<Clock>,
+) -> Result<Dialled, DialError> {
     let failed = |error: rustls::Error| DialError::Failed { relay: relay.to_owned(), source: error.into() };
-    let tls = trust::joining(string.authority).map_err(failed)?;
+    let tls = trust::joining(string.authority, clock.clone()).map_err(failed)?;
     dial(relay, tls, &config.network.interfaces).await
 }
 
@@ -152,13 +159,13 @@ impl From<anyhow::Error> for Declined {
 async fn through(
     connection: &Connection,
     string: &JoinString,
-    key: &BoxKey,
+    (key, clock): (&BoxKey, &Clock),
     facts: &BoxFacts,
 ) -> Result<Member, Declined> {
     let csr = key.signing_request()?;
     let request = JoinRequest { version: VERSION, token: string.token.clone(), csr, facts: facts.clone() };
     match timeout(ANSWER_TIMEOUT, ask(connection, &request)).await {
-        Ok(Ok(JoinAnswer::Welcome(membership))) => Ok(member(*membership, string, key)?),
+        Ok(Ok(JoinAnswer::Welcome(membership))) => Ok(member(*membership, string, key, clock)?),
         Ok(Ok(JoinAnswer::Refused { sentence })) => Err(Declined::Refused(sentence)),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(anyhow!("no answer in {} s", ANSWER_TIMEOUT.as_secs()).into()),
@@ -173,9 +180,16 @@ async fn ask(connection: &Connection, request: &JoinRequest) -> anyhow::Result<J
 }
 
 /// Believes an answer only as far as the pinned authority vouches for it.
-fn member(membership: Membership, string: &JoinString, key: &BoxKey) -> anyhow::Result<Member> {
+fn member(
+    membership: Membership,
+    string: &JoinString,
+    key: &BoxKey,
+    clock: &Clock,
+) -> anyhow::Result<Member> {
     let Membership { device, name, certificate, grant_key, relays } = membership;
-    trust::check_issued(&certificate, string.authority, key, device, Utc::now())?;
+    // The relay will say what time it is when the box comes as a member.
+    let now = clock.now_within(Validity::of(&certificate.own)?);
+    trust::check_issued(&certificate, string.authority, key, device, now)?;
     anyhow::ensure!(!relays.is_empty(), "the answer names no relay");
     Ok(Member {
         device,

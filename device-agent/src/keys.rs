@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::agent::Agent;
+use crate::clock::Clock;
 use crate::config::{Config, KeysSettings, KeysStyle};
 use crate::grants::{InForce, kept_by};
 use crate::identity::Member;
@@ -58,7 +59,7 @@ pub(crate) async fn keep(agent: &Agent) {
     while !agent.stopping.is_cancelled() {
         changes.mark_seen();
         let form = form(&agent.config.keys, &ssh.borrow_and_update());
-        let (now, grants) = (Utc::now(), agent.grants());
+        let (now, grants) = (agent.clock.now(), agent.grants());
         let paused = agent.paused_since().is_some();
         let wanted = wanted(&agent.config.keys, form, &grants.rules, agent.holder.device(), now, paused);
         if written.as_ref() != Some(&wanted) {
@@ -99,7 +100,7 @@ pub fn authorized_keys(config: &Config, login: &Login) -> anyhow::Result<String>
     let in_force = kept_by(&member, &state).map(InForce::from).unwrap_or_default();
     let form = Form { style: KeysStyle::Openssh, expiry: Expiry::Unstated, server: None };
     let form = config.ssh.address.map_or(form, |address| form.at(address));
-    let lines = lines(&in_force.rules, member.device, login, form, Utc::now());
+    let lines = lines(&in_force.rules, member.device, login, form, Clock::load(&state).now());
     Ok(lines.into_iter().map(|line| line + "\n").collect())
 }
 

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 mod agent;
 mod backoff;
+mod clock;
 mod config;
 mod control;
 mod facts;
@@ -142,7 +143,14 @@ async fn live(agent: &Arc<Agent>) {
             () = agent.stopping.cancelled() => {}
         }
     };
-    tokio::join!(keys::keep(agent), link::stay(agent), follow_ssh, follow_network, follow_https);
+    tokio::join!(
+        keys::keep(agent),
+        link::stay(agent),
+        clock::keep(agent),
+        follow_ssh,
+        follow_network,
+        follow_https
+    );
 }
 
 async fn end(agent: Option<Arc<Agent>>, mut life: JoinHandle<()>) {

@@ -167,7 +167,7 @@ fn is_silence(why: &anyhow::Error) -> bool {
 }
 
 fn note(agent: &Agent, parted: &Parted, wait: Duration) {
-    let now = Utc::now();
+    let now = agent.clock.now();
     let next = now + wait;
     let why = parted.to_string();
     tracing::info!(wait_seconds = wait.as_secs(), "not connected: {why}");

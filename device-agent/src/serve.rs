@@ -94,7 +94,7 @@ async fn admit(agent: &Arc<Agent>, open: &Open) -> Result<Admitted, Refusal> {
     agent.consult_owner(open.port)?;
     agent.catch_up(open.revision, GRANTS_TIMEOUT).await;
     let visitor = agent.visitor(open.access);
-    let permit = agent.judge(open, visitor.as_ref(), Utc::now())?;
+    let permit = agent.judge(open, visitor.as_ref(), agent.clock.now())?;
     let service = connect(agent, open, visitor.as_ref(), &permit).await?;
     Ok(Admitted { visitor, service })
 }
@@ -137,7 +137,7 @@ async fn dial(open: &Open, service: &LocalService) -> std::io::Result<TcpStream>
 /// What the agent's own server must know of a visitor: whom to believe, and whether still.
 fn guest(agent: &Arc<Agent>, open: &Open, visitor: &Visitor) -> Guest {
     let (of, asked, whom) = (agent.clone(), open.clone(), visitor.clone());
-    let allowed = move || match of.judge(&asked, Some(&whom), Utc::now()) {
+    let allowed = move || match of.judge(&asked, Some(&whom), of.clock.now()) {
         Ok(_) => Ok(()),
         Err(Refusal::DeniedByBox(denial)) => Err(denial),
         // The visit is about to be ended for another reason; until then nothing new begins.
@@ -156,7 +156,7 @@ fn guest(agent: &Arc<Agent>, open: &Open, visitor: &Visitor) -> Guest {
 /// Lets the visit in and watches over it until it ends or must end.
 async fn attend(agent: &Agent, open: &Open, mut stream: Stream, admitted: Admitted) -> anyhow::Result<()> {
     io::send(&mut stream.send, &Opening::Opened).await.context("answering the relay")?;
-    let ticket = agent.visits.enter(open, Utc::now());
+    let ticket = agent.visits.enter(open, agent.clock.now());
     tracing::info!(port = open.port, "visit");
     let withdrawn = withdrawn(agent, open, admitted.visitor.as_ref());
     let sent_away = match admitted.service {
@@ -166,7 +166,7 @@ async fn attend(agent: &Agent, open: &Open, mut stream: Stream, admitted: Admitt
     };
     if let Some(refusal) = sent_away {
         tracing::info!(code = refusal.code(), "visit ended: {refusal}");
-        agent.visits.refuse(open, &refusal, Utc::now());
+        agent.visits.refuse(open, &refusal, agent.clock.now());
     }
     Ok(())
 }
@@ -241,7 +241,7 @@ async fn withdrawn(agent: &Agent, open: &Open, visitor: Option<&Visitor>) -> Ref
     let mut changes = agent.changes();
     loop {
         changes.mark_seen();
-        let now = Utc::now();
+        let now = agent.clock.now();
         let permit = match agent.judge(open, visitor, now) {
             Ok(permit) => permit,
             Err(refusal) => return refusal,
@@ -261,7 +261,7 @@ pub(crate) fn until(moment: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
 
 async fn turn_away(agent: &Agent, open: &Open, to: &mut SendStream, refusal: Refusal) -> anyhow::Result<()> {
     tracing::info!(code = refusal.code(), port = open.port, "visit refused: {refusal}");
-    agent.visits.refuse(open, &refusal, Utc::now());
+    agent.visits.refuse(open, &refusal, agent.clock.now());
     io::send(to, &Opening::Refused(refusal)).await.context("answering the relay")?;
     to.finish().await;
     Ok(())

@@ -21,20 +21,21 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::identity::{BoxKey, Member};
+use crate::clock::Clock;
+use crate::identity::{BoxKey, Member, Validity};
 
 /// TLS for a box that has no certificate yet: the relay's chain must end in the authority whose
 /// SHA-256 stands in the join string.
-pub(crate) fn joining(authority: [u8; 32]) -> Result<ClientConfig, Error> {
-    let verifier = RelayVerifier::new(Authority::Hash(authority));
+pub(crate) fn joining(authority: [u8; 32], clock: Arc<Clock>) -> Result<ClientConfig, Error> {
+    let verifier = RelayVerifier::new(Authority::Hash(authority), clock);
     let mut config = builder(verifier)?.with_no_client_auth();
     config.alpn_protocols = vec![JOIN_ALPN.to_vec()];
     Ok(config)
 }
 
 /// TLS for a member: mutual, under the authority that it knows.
-pub(crate) fn tunnel(member: &Member) -> Result<ClientConfig, Error> {
-    let verifier = RelayVerifier::new(Authority::Known(member.authority()));
+pub(crate) fn tunnel(member: &Member, clock: Arc<Clock>) -> Result<ClientConfig, Error> {
+    let verifier = RelayVerifier::new(Authority::Known(member.authority()), clock);
     let chain = vec![CertificateDer::from(member.certificate.clone())];
     let mut config = builder(verifier)?.with_client_auth_cert(chain, member.key.private())?;
     config.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
@@ -81,7 +82,7 @@ pub(crate) fn check_issued(
     if uri_names(&parsed, DEVICE_URI).next() != Some(device) {
         return Err(NotOurs::Name);
     }
-    let now = UnixTime::since_unix_epoch((now - DateTime::UNIX_EPOCH).to_std().unwrap_or_default());
+    let now = unix(now);
     let roots = roots(&issued.authority.clone().into()).map_err(NotOurs::Invalid)?;
     WebPkiClientVerifier::builder_with_provider(roots, provider())
         .build()
@@ -89,6 +90,10 @@ pub(crate) fn check_issued(
         .verify_client_cert(&issued.own.clone().into(), &[], now)
         .map(drop)
         .map_err(NotOurs::Invalid)
+}
+
+fn unix(time: DateTime<Utc>) -> UnixTime {
+    UnixTime::since_unix_epoch((time - DateTime::UNIX_EPOCH).to_std().unwrap_or_default())
 }
 
 /// The one provider of cryptography. The relay takes the cipher that the box likes best, because the box
@@ -153,6 +158,8 @@ fn uri_names<T: std::str::FromStr>(certificate: &X509Certificate<'_>, kind: &str
 #[derive(Debug)]
 struct RelayVerifier {
     authority: Authority,
+    /// The box's own may stand anywhere.
+    clock: Arc<Clock>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -166,8 +173,8 @@ enum Authority {
 }
 
 impl RelayVerifier {
-    fn new(authority: Authority) -> Self {
-        Self { authority, provider: provider() }
+    fn new(authority: Authority, clock: Arc<Clock>) -> Self {
+        Self { authority, clock, provider: provider() }
     }
 
     fn authority(&self, chain: &[CertificateDer<'_>]) -> Result<CertificateDer<'static>, Error> {
@@ -189,8 +196,10 @@ impl ServerCertVerifier for RelayVerifier {
         chain: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         ocsp: &[u8],
-        now: UnixTime,
+        _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let validity = Validity::of(own).map_err(|_| CertificateError::BadEncoding)?;
+        let now = unix(self.clock.now_within(validity));
         let roots = roots(&self.authority(chain)?)?;
         let name = ServerName::try_from(RELAY_NAME).map_err(|_| Error::General(RELAY_NAME.into()))?;
         WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
@@ -241,6 +250,10 @@ mod tests {
     use super::*;
     use crate::testing::Installation;
 
+    fn clock() -> Arc<Clock> {
+        Arc::new(Clock::load(&crate::state::State::at(std::path::Path::new("/nowhere"))))
+    }
+
     fn verify(verifier: &RelayVerifier, chain: &[CertificateDer<'static>]) -> Result<(), Error> {
         let name = ServerName::try_from("anything.example").unwrap();
         verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], UnixTime::now()).map(drop)
@@ -249,8 +262,8 @@ mod tests {
     #[test]
     fn a_relay_of_the_pinned_authority_is_believed_and_of_another_is_not() {
         let (ours, other) = (Installation::new(), Installation::new());
-        let pinned = RelayVerifier::new(Authority::Hash(ours.pin()));
-        let known = RelayVerifier::new(Authority::Known(ours.authority()));
+        let pinned = RelayVerifier::new(Authority::Hash(ours.pin()), clock());
+        let known = RelayVerifier::new(Authority::Known(ours.authority()), clock());
         for verifier in [&pinned, &known] {
             assert_eq!(verify(verifier, &ours.relay_chain()), Ok(()));
             assert!(verify(verifier, &other.relay_chain()).is_err());
@@ -260,7 +273,7 @@ mod tests {
     #[test]
     fn the_pinned_authority_beside_a_strangers_certificate_proves_nothing() {
         let (ours, other) = (Installation::new(), Installation::new());
-        let pinned = RelayVerifier::new(Authority::Hash(ours.pin()));
+        let pinned = RelayVerifier::new(Authority::Hash(ours.pin()), clock());
         let chain = [other.relay_chain()[0].clone(), ours.authority()];
         assert!(verify(&pinned, &chain).is_err());
     }
@@ -269,7 +282,7 @@ mod tests {
     fn a_box_cannot_pose_as_a_relay() {
         let ours = Installation::new();
         let member = ours.member("192.0.2.1:1");
-        let pinned = RelayVerifier::new(Authority::Hash(ours.pin()));
+        let pinned = RelayVerifier::new(Authority::Hash(ours.pin()), clock());
         assert!(verify(&pinned, &[member.certificate.into(), ours.authority()]).is_err());
         let nameless = ours.relay_chain_naming("postern:device:aaaaaaaaaa");
         assert!(verify(&pinned, &nameless).is_err());

@@ -3,6 +3,7 @@
 //! Short faults and small files by default; `tests/faults` runs them at full size and prints what it
 //! measured. Nothing here asserts a speed, except that waits have an end.
 
+mod clock;
 mod path;
 mod relay;
 mod udp;

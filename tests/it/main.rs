@@ -4,6 +4,7 @@ mod agent;
 mod balancer;
 mod cli;
 mod client;
+mod clock;
 mod connect;
 mod console;
 mod deny;

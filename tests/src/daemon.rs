@@ -69,7 +69,7 @@ impl Daemon {
         self.place = Some(place);
     }
 
-    /// Sets a variable of its environment, from the next start.
+    /// Sets a variable of its environment, from the next start, and for its subcommands.
     pub(crate) fn set_variable(&mut self, name: &str, value: &Path) {
         self.variables.push((name.into(), value.into()));
     }
@@ -121,6 +121,7 @@ impl Daemon {
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = program::command_in(self.place.as_deref(), self.binary);
         command.arg("--config").arg(self.config_path()).args(arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         program::finish(command).await
     }
 

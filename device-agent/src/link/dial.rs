@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use anyhow::Context;
 use futures_util::future::{Either, select};
 use postern_protocol::tunnel::{Batching, Connection, transport};
 use postern_protocol::wire::{MAX_VISITS, RELAY_NAME, WhyTcp};
@@ -13,12 +14,14 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
 use quinn::{
     ClientConfig, ConnectionError, Endpoint, EndpointConfig, TransportConfig, TransportErrorCode, VarInt,
 };
+use rustls::pki_types::CertificateDer;
 use tokio::net::lookup_host;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::over_tcp::over_tcp;
 use super::race::{by_turns, race};
+use crate::identity::Validity;
 use crate::network::{Way, ranks};
 
 /// A handshake takes one round trip, or two behind address validation; lost packets are sent again
@@ -47,11 +50,16 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 pub(crate) struct Dialled {
     pub(crate) connection: Connection,
     pub(super) relay: SocketAddr,
+    /// For how long the certificate is valid that the relay has shown.
+    pub(super) shown: Validity,
     /// The relay says that what it sends hardly gets through.
     pub(super) starved: Notify,
     way: watch::Sender<Way>,
     road: Road,
 }
+
+/// A connection, and for how long the certificate is valid that the relay has shown on it.
+pub(super) type Shaken = (Connection, Validity);
 
 /// What the connection goes over.
 enum Road {
@@ -66,18 +74,19 @@ enum Road {
 }
 
 impl Dialled {
-    fn new(connection: Connection, relay: SocketAddr, way: Way, road: Road) -> Self {
-        Self { connection, relay, starved: Notify::new(), way: watch::Sender::new(way), road }
+    fn new((connection, shown): Shaken, relay: SocketAddr, way: Way, road: Road) -> Self {
+        let (starved, way) = (Notify::new(), watch::Sender::new(way));
+        Self { connection, relay, shown, starved, way, road }
     }
 
     /// A connection over TCP, why it is one, and the same in words.
     pub(super) fn over_tcp(
-        connection: Connection,
+        shaken: Shaken,
         relay: SocketAddr,
         way: Way,
         (why, story): (WhyTcp, String),
     ) -> Self {
-        Self::new(connection, relay, way, Road::Tcp { why, story })
+        Self::new(shaken, relay, way, Road::Tcp { why, story })
     }
 
     /// The way out that the connection takes.
@@ -326,11 +335,18 @@ async fn attempt(relay: SocketAddr, config: ClientConfig, way: &Way) -> anyhow::
     match timeout(HANDSHAKE_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => {
             let road = Road::Quic { endpoint, way_lost: AtomicBool::new(false) };
-            Ok(Some(Dialled::new(Connection::Quic(connection), relay, way.clone(), road)))
+            let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<_>>().ok());
+            let shown = shown(chain.as_ref().map(|chain| chain.as_slice()))?;
+            Ok(Some(Dialled::new((Connection::Quic(connection), shown), relay, way.clone(), road)))
         }
         Ok(Err(ConnectionError::TimedOut)) | Err(_) => Ok(None),
         Ok(Err(error)) => Err(error.into()),
     }
+}
+
+/// For how long a relay's certificate is valid.
+pub(super) fn shown(chain: Option<&[CertificateDer<'static>]>) -> anyhow::Result<Validity> {
+    Validity::of(chain.and_then(<[_]>::first).context("the relay showed no certificate")?)
 }
 
 fn settings() -> TransportConfig {

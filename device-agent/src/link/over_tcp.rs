@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::dial::{DialError, Dialled, NEXT_ADDRESS, NEXT_INTERFACE, resolve, telling};
+use super::dial::{DialError, Dialled, NEXT_ADDRESS, NEXT_INTERFACE, Shaken, resolve, shown, telling};
 use super::proxy::Proxy;
 use super::race::race;
 use crate::network::{Way, bind_to, ranks};
@@ -55,9 +55,9 @@ pub(super) async fn over_tcp(
         async move { race(attempts, NEXT_ADDRESS).await.map_err(|failures| telling(relay, failures)) }
     };
     let reached = race(ranks(interfaces).into_iter().map(by), NEXT_INTERFACE).await;
-    let (connection, at, way) = reached.map_err(|failures| telling(relay, failures))?;
+    let (shaken, at, way) = reached.map_err(|failures| telling(relay, failures))?;
     let by = through.map(|proxy| format!(", through the proxy {}", proxy.at)).unwrap_or_default();
-    Ok(Dialled::over_tcp(connection, at, way, (why, format!("{why}{by}"))))
+    Ok(Dialled::over_tcp(shaken, at, way, (why, format!("{why}{by}"))))
 }
 
 /// The relay's own port first, and then the usual one, each at all addresses.
@@ -77,13 +77,13 @@ async fn reach(
     interface: Option<&str>,
     proxy: Option<&Proxy>,
     connector: &TlsConnector,
-) -> Result<(Connection, SocketAddr, Way), DialError> {
+) -> Result<(Shaken, SocketAddr, Way), DialError> {
     let Ok(way) = Way::look(interface, door.at) else {
         return Err(DialError::NoWay { relay: relay.to_owned() });
     };
     let reached = timeout(HANDSHAKE_TIMEOUT, shake_hands(door, &way, proxy, connector)).await;
     match reached.unwrap_or_else(|late| Err(late.into())) {
-        Ok(connection) => Ok((connection, door.at, way)),
+        Ok(shaken) => Ok((shaken, door.at, way)),
         Err(error) => Err(explain(relay, error)),
     }
 }
@@ -93,14 +93,15 @@ async fn shake_hands(
     way: &Way,
     proxy: Option<&Proxy>,
     connector: &TlsConnector,
-) -> std::io::Result<Connection> {
+) -> std::io::Result<Shaken> {
     let mut stream = connect(door.at, way).await?;
     if let Some(proxy) = proxy {
         proxy.connect(&mut stream, &door.target).await?;
     }
     let name = ServerName::try_from(RELAY_NAME).expect("the relay's name is a DNS name");
     let stream = connector.connect(name, stream).await?;
-    Ok(Connection::Tcp(tcp::Connection::over(stream, End::Dialled, door.at)))
+    let shown = shown(stream.get_ref().1.peer_certificates()).map_err(std::io::Error::other)?;
+    Ok((Connection::Tcp(tcp::Connection::over(stream, End::Dialled, door.at)), shown))
 }
 
 async fn connect(at: SocketAddr, way: &Way) -> std::io::Result<TcpStream> {

@@ -136,7 +136,8 @@ async fn enter(agent: &Agent, dialled: &Dialled, beside: bool) -> anyhow::Result
     send(&mut to, &hello).await.context("introducing the box")?;
     let answer = timeout(WELCOME_TIMEOUT, receive_first(&mut from, LARGE)).await;
     match answer.context("the relay says nothing")?.context("waiting for the relay's welcome")? {
-        Greeting::Same(ToAgent::Welcome { relay, web, .. }) => {
+        Greeting::Same(ToAgent::Welcome { relay, now, web, .. }) => {
+            agent.clock.believe(now, dialled.shown)?;
             agent.https.front.send_replace(web);
             Ok(Entered::Welcome(Box::new(Control { relay, send: to, recv: from, said: facts })))
         }
@@ -177,7 +178,7 @@ fn announce(agent: &Agent, relay: &str, dialled: &Dialled, id: RelayId) {
     tracing::info!(relay, %id, over = ?dialled.connection.transport(), why = dialled.story(), "connected");
     tell_service_manager(NotifyState::Status(&format!("connected to {relay}")));
     agent.standing.send_replace(Standing::Up {
-        since: Utc::now(),
+        since: agent.clock.now(),
         address: relay.to_owned(),
         relay: id,
         connection: dialled.connection.clone(),
@@ -275,9 +276,9 @@ async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts) -> Unendin
             tell(&mut to, &ToRelay::Facts(facts.clone())).await?;
             said = facts;
         }
-        if let Some(csr) = renewal(agent, asked, Utc::now())? {
+        if let Some(csr) = renewal(agent, asked, agent.clock.now())? {
             tell(&mut to, &ToRelay::Renew { csr }).await?;
-            asked = Some(Utc::now());
+            asked = Some(agent.clock.now());
         }
         // Their senders live in the agent and cannot go before this.
         tokio::select! {
