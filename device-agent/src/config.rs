@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use postern_protocol::id::Login;
+use postern_protocol::tunnel::{IDLE_TIMEOUT, METERED_IDLE_TIMEOUT};
 use serde::Deserialize;
 
 mod https;
@@ -51,6 +53,22 @@ pub struct NetworkSettings {
     /// The interfaces that the tunnel may take, the preferred one first; left out, the kernel's routes
     /// decide.
     pub interfaces: Vec<String>,
+    /// Whether every byte costs: an idle tunnel is then silent for up to two minutes instead of 25 s, and
+    /// that it is gone is noticed within five minutes instead of one.
+    pub metered: bool,
+}
+
+impl NetworkSettings {
+    /// The longest silence of an idle tunnel. Two of them fit the idle time-out, so that one packet may
+    /// be lost.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        Duration::from_secs(if self.metered { 120 } else { 25 })
+    }
+
+    /// Without a word for so long, the tunnel is over.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        if self.metered { METERED_IDLE_TIMEOUT } else { IDLE_TIMEOUT }
+    }
 }
 
 /// The SSH server that visitors reach on port 22.
@@ -171,6 +189,7 @@ mod tests {
             files = { root = "/etc/dropbear/authorized_keys" }
             [network]
             interfaces = ["wan0", "wwan0"]
+            metered = true
             [services]
             router-ui = "192.168.8.1:80"
             [https]
@@ -183,6 +202,7 @@ mod tests {
         assert_eq!(config.ssh.address, Some("127.0.0.1:2022".parse().unwrap()));
         assert_eq!(config.keys.style, Some(KeysStyle::Dropbear));
         assert_eq!(config.network.interfaces, ["wan0", "wwan0"]);
+        assert_eq!(config.network.longest_silence(), Duration::from_secs(120));
         assert_eq!(config.services.at(80).unwrap().address, "192.168.8.1:80".parse().unwrap());
         assert!(matches!(config.https.certificate, CertificateSource::Acme(_)));
     }

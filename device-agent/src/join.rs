@@ -132,7 +132,7 @@ async fn reach(
 ) -> Result<Dialled, DialError> {
     let failed = |error: rustls::Error| DialError::Failed { relay: relay.to_owned(), source: error.into() };
     let tls = trust::joining(string.authority, clock.clone()).map_err(failed)?;
-    dial(relay, tls, &config.network.interfaces).await
+    dial(relay, tls, &config.network).await
 }
 
 /// Why a relay that was reached made no member of the box.

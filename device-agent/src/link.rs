@@ -15,6 +15,7 @@ use crate::backoff::{Backoff, SILENT, SLOW, USUAL, share};
 use crate::network::{Way, outlook};
 
 mod dial;
+mod keep_alive;
 mod over_tcp;
 mod path;
 mod proxy;

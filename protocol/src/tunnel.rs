@@ -36,6 +36,9 @@ pub use stream::{ReadError, RecvStream, SendStream, WriteError};
 /// within a minute; an outage of 30 s on top of a keep-alive's interval leaves the tunnel alive.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
+/// The same for a box for which every byte costs: two of its longest silences, and an outage.
+pub const METERED_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// One stream may have so much under way, as one channel at the SSH gate: 30 ms of half a gigabit, or
 /// 100 ms of 160 Mbit/s. It is also what a visit that nobody reads makes the other side hold.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
@@ -55,12 +58,12 @@ const PROBE_BUFFER: usize = 4 * 1024;
 /// the path after a change may drop, and then they would never arrive.
 const PACKET: u16 = 1200;
 
-/// The transport settings of both ends; the caller adds how many streams it lets the other open,
-/// and whether it is the one that keeps the connection alive.
-pub fn transport() -> TransportConfig {
+/// The transport settings of both ends; the caller adds how many streams it lets the other open. The
+/// shorter of both ends' idle time-outs counts: the relay grants the longest, and the box chooses.
+pub fn transport(idle_timeout: Duration) -> TransportConfig {
     let mut settings = TransportConfig::default();
     settings
-        .max_idle_timeout(Some(IDLE_TIMEOUT.try_into().expect("the idle time-out fits QUIC's")))
+        .max_idle_timeout(Some(idle_timeout.try_into().expect("the idle time-out fits QUIC's")))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(SEND_WINDOW)

@@ -29,6 +29,7 @@
 //! - 1 (2026-11-21): the first.
 //! - 2 (2026-11-21): the same over TCP; a box says why it comes that way, and may let its former tunnel
 //!   end when its visits have; a relay tells a box whose path starves it.
+//! - 3 (2026-11-21): a box may ask from where it is seen.
 
 use std::net::SocketAddr;
 
@@ -50,7 +51,7 @@ pub mod io;
 mod tests;
 
 /// The version spoken here.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The protocol of a box that has no certificate yet (RFC 7301).
 pub const JOIN_ALPN: &[u8] = b"postern-join/1";
@@ -201,6 +202,8 @@ pub enum ToRelay {
         /// A certificate signing request (DER).
         csr: Vec<u8>,
     },
+    /// From where does the relay see the box? Asked after a silence, to learn how long a NAT remembers.
+    WhereAmI,
 }
 
 /// From the relay, on the control stream.
@@ -226,6 +229,11 @@ pub enum ToAgent {
     Goodbye(Goodbye),
     /// What the relay sends gets through in drops: another path may be better.
     Starved,
+    /// From where the relay sees the box.
+    Seen {
+        /// The address, which is that of the outermost NAT.
+        address: SocketAddr,
+    },
 }
 
 /// Why a relay closes a tunnel.

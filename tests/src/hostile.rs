@@ -153,7 +153,7 @@ impl Tunnel {
             let message = io::receive(&mut self.from_agent, frame::SMALL);
             match within("the agent says what it holds", SOON, message).await.expect("the agent speaks") {
                 ToRelay::Holding { revision } => return revision,
-                ToRelay::Hello { .. } | ToRelay::Facts(_) | ToRelay::Renew { .. } => {}
+                ToRelay::Hello { .. } | ToRelay::Facts(_) | ToRelay::Renew { .. } | ToRelay::WhereAmI => {}
             }
         }
     }

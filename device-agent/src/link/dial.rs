@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::over_tcp::over_tcp;
 use super::race::{by_turns, race};
+use crate::config::NetworkSettings;
 use crate::identity::Validity;
 use crate::network::{Way, ranks};
 
@@ -37,9 +38,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
 
-/// The box alone keeps the tunnel alive. Most NATs forget a UDP mapping after 30 s or more.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(20);
-
 /// TLS alerts (RFC 8446, section 6) that people can do something about. The first are what a
 /// certificate from another authority gives, depending on how much the two resemble each other.
 const NOT_OURS: [u8; 4] = [42, 46, 48, 51];
@@ -54,6 +52,10 @@ pub(crate) struct Dialled {
     pub(super) shown: Validity,
     /// The relay says that what it sends hardly gets through.
     pub(super) starved: Notify,
+    /// The relay shall be asked from where it sees the box.
+    pub(super) question: Notify,
+    /// What it answered last.
+    pub(super) seen: watch::Sender<Option<SocketAddr>>,
     way: watch::Sender<Way>,
     road: Road,
 }
@@ -75,8 +77,9 @@ enum Road {
 
 impl Dialled {
     fn new((connection, shown): Shaken, relay: SocketAddr, way: Way, road: Road) -> Self {
-        let (starved, way) = (Notify::new(), watch::Sender::new(way));
-        Self { connection, relay, shown, starved, way, road }
+        let (starved, question) = (Notify::new(), Notify::new());
+        let (seen, way) = (watch::Sender::default(), watch::Sender::new(way));
+        Self { connection, relay, shown, starved, question, seen, way, road }
     }
 
     /// A connection over TCP, why it is one, and the same in words.
@@ -237,10 +240,10 @@ pub(super) const NEXT_INTERFACE: Duration = Duration::from_secs(2);
 pub(crate) async fn dial(
     relay: &str,
     tls: rustls::ClientConfig,
-    interfaces: &[String],
+    network: &NetworkSettings,
 ) -> Result<Dialled, DialError> {
-    let mut over_tcp = pin!(over_tcp(relay, tls.clone(), interfaces, WhyTcp::UdpSilent));
-    let mut quic = pin!(over_quic(relay, tls, interfaces));
+    let mut over_tcp = pin!(over_tcp(relay, tls.clone(), network, WhyTcp::UdpSilent));
+    let mut quic = pin!(over_quic(relay, tls, network));
     let refused = match timeout(HEAD_START, &mut quic).await {
         Ok(Err(error)) if error.is_of_udp() => error,
         Ok(done) => return done,
@@ -260,16 +263,16 @@ pub(crate) async fn dial(
 pub(super) async fn over_quic(
     relay: &str,
     tls: rustls::ClientConfig,
-    interfaces: &[String],
+    network: &NetworkSettings,
 ) -> Result<Dialled, DialError> {
-    let config =
-        config(tls).map_err(|error| DialError::Failed { relay: relay.to_owned(), source: error.into() })?;
+    let config = config(tls, network)
+        .map_err(|error| DialError::Failed { relay: relay.to_owned(), source: error.into() })?;
     let (config, addresses) = (&config, resolve(relay).await?);
     let by = |interface| {
         let attempts = addresses.iter().map(move |address| try_quic(relay, *address, interface, config));
         async move { race(attempts, NEXT_ADDRESS).await.map_err(|failures| telling(relay, failures)) }
     };
-    let dialled = race(ranks(interfaces).into_iter().map(by), NEXT_INTERFACE).await;
+    let dialled = race(ranks(&network.interfaces).into_iter().map(by), NEXT_INTERFACE).await;
     dialled.map_err(|failures| telling(relay, failures))
 }
 
@@ -299,8 +302,13 @@ pub(super) fn telling(relay: &str, failures: Vec<DialError>) -> DialError {
 }
 
 /// Whether a relay answers by another way than the present one.
-pub(super) async fn answers(relay: SocketAddr, tls: rustls::ClientConfig, way: &Way) -> bool {
-    let Ok(config) = config(tls) else { return false };
+pub(super) async fn answers(
+    relay: SocketAddr,
+    tls: rustls::ClientConfig,
+    network: &NetworkSettings,
+    way: &Way,
+) -> bool {
+    let Ok(config) = config(tls, network) else { return false };
     let answer = attempt(relay, config, way).await.ok().flatten();
     if let Some(dialled) = &answer {
         dialled.connection.close(0, "only looking");
@@ -308,9 +316,12 @@ pub(super) async fn answers(relay: SocketAddr, tls: rustls::ClientConfig, way: &
     answer.is_some()
 }
 
-fn config(tls: rustls::ClientConfig) -> Result<ClientConfig, NoInitialCipherSuite> {
+fn config(
+    tls: rustls::ClientConfig,
+    network: &NetworkSettings,
+) -> Result<ClientConfig, NoInitialCipherSuite> {
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    config.transport_config(Arc::new(settings()));
+    config.transport_config(Arc::new(settings(network)));
     Ok(config)
 }
 
@@ -349,10 +360,10 @@ pub(super) fn shown(chain: Option<&[CertificateDer<'static>]>) -> anyhow::Result
     Validity::of(chain.and_then(<[_]>::first).context("the relay showed no certificate")?)
 }
 
-fn settings() -> TransportConfig {
-    let mut settings = transport();
+/// The box alone keeps the tunnel alive, and not by a fixed interval: see `keep_alive`.
+fn settings(network: &NetworkSettings) -> TransportConfig {
+    let mut settings = transport(network.idle_timeout());
     settings
-        .keep_alive_interval(Some(KEEP_ALIVE))
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_VISITS))
         .max_concurrent_uni_streams(VarInt::from_u32(0));
     settings

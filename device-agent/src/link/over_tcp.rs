@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_protocol::tunnel::{Connection, End, IDLE_TIMEOUT, tcp};
+use postern_protocol::tunnel::{Connection, End, tcp};
 use postern_protocol::wire::{JOIN_ALPN, RELAY_NAME, TCP_JOIN_ALPN, TCP_TUNNEL_ALPN, WhyTcp};
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::dial::{DialError, Dialled, NEXT_ADDRESS, NEXT_INTERFACE, Shaken, resolve, shown, telling};
 use super::proxy::Proxy;
 use super::race::race;
+use crate::config::NetworkSettings;
 use crate::network::{Way, bind_to, ranks};
 
 /// The handshakes of TCP and of TLS, each with a packet or two sent again.
@@ -25,8 +26,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Where networks that let nothing else through let this through.
 const USUAL_PORT: &str = "443";
 
-/// A silent connection is asked at this interval whether somebody is there.
-const ASK: Duration = Duration::from_secs(20);
+/// A silent connection is asked whether somebody is there, and asked again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Where a connection leads.
 struct Door {
@@ -41,7 +42,7 @@ struct Door {
 pub(super) async fn over_tcp(
     relay: &str,
     tls: ClientConfig,
-    interfaces: &[String],
+    network: &NetworkSettings,
     why: WhyTcp,
 ) -> Result<Dialled, DialError> {
     let failed = |source| DialError::Failed { relay: relay.to_owned(), source };
@@ -51,10 +52,11 @@ pub(super) async fn over_tcp(
     let (connector, through) = (&connector, proxy.as_ref());
     let doors = doors(host, port, through).await?;
     let by = |interface| {
-        let attempts = doors.iter().map(move |door| reach(relay, door, interface, through, connector));
+        let attempts =
+            doors.iter().map(move |door| reach(relay, door, (interface, network), through, connector));
         async move { race(attempts, NEXT_ADDRESS).await.map_err(|failures| telling(relay, failures)) }
     };
-    let reached = race(ranks(interfaces).into_iter().map(by), NEXT_INTERFACE).await;
+    let reached = race(ranks(&network.interfaces).into_iter().map(by), NEXT_INTERFACE).await;
     let (shaken, at, way) = reached.map_err(|failures| telling(relay, failures))?;
     let by = through.map(|proxy| format!(", through the proxy {}", proxy.at)).unwrap_or_default();
     Ok(Dialled::over_tcp(shaken, at, way, (why, format!("{why}{by}"))))
@@ -74,14 +76,14 @@ async fn doors(host: &str, port: &str, proxy: Option<&Proxy>) -> Result<Vec<Door
 async fn reach(
     relay: &str,
     door: &Door,
-    interface: Option<&str>,
+    (interface, network): (Option<&str>, &NetworkSettings),
     proxy: Option<&Proxy>,
     connector: &TlsConnector,
 ) -> Result<(Shaken, SocketAddr, Way), DialError> {
     let Ok(way) = Way::look(interface, door.at) else {
         return Err(DialError::NoWay { relay: relay.to_owned() });
     };
-    let reached = timeout(HANDSHAKE_TIMEOUT, shake_hands(door, &way, proxy, connector)).await;
+    let reached = timeout(HANDSHAKE_TIMEOUT, shake_hands(door, (&way, network), proxy, connector)).await;
     match reached.unwrap_or_else(|late| Err(late.into())) {
         Ok(shaken) => Ok((shaken, door.at, way)),
         Err(error) => Err(explain(relay, error)),
@@ -90,11 +92,11 @@ async fn reach(
 
 async fn shake_hands(
     door: &Door,
-    way: &Way,
+    (way, network): (&Way, &NetworkSettings),
     proxy: Option<&Proxy>,
     connector: &TlsConnector,
 ) -> std::io::Result<Shaken> {
-    let mut stream = connect(door.at, way).await?;
+    let mut stream = connect(door.at, way, network).await?;
     if let Some(proxy) = proxy {
         proxy.connect(&mut stream, &door.target).await?;
     }
@@ -104,7 +106,7 @@ async fn shake_hands(
     Ok((Connection::Tcp(tcp::Connection::over(stream, End::Dialled, door.at)), shown))
 }
 
-async fn connect(at: SocketAddr, way: &Way) -> std::io::Result<TcpStream> {
+async fn connect(at: SocketAddr, way: &Way, network: &NetworkSettings) -> std::io::Result<TcpStream> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(interface) = &way.interface {
         bind_to(&SockRef::from(&socket), interface)?;
@@ -112,9 +114,11 @@ async fn connect(at: SocketAddr, way: &Way) -> std::io::Result<TcpStream> {
     let stream = socket.connect(at).await?;
     stream.set_nodelay(true)?;
     let watched = SockRef::from(&stream);
-    watched.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK).with_interval(ASK / 4))?;
+    watched.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(network.longest_silence()).with_interval(ASK_AGAIN),
+    )?;
     #[cfg(target_os = "linux")]
-    watched.set_tcp_user_timeout(Some(IDLE_TIMEOUT))?;
+    watched.set_tcp_user_timeout(Some(network.idle_timeout()))?;
     Ok(stream)
 }
 

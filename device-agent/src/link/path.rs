@@ -3,6 +3,7 @@
 //! the same throughout: see `transport` for the other.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -11,7 +12,8 @@ use postern_protocol::tunnel::{End, Link, Probe, Starvation, TICK};
 use quinn::Connection;
 use tokio::time::sleep;
 
-use super::dial::{Dialled, KEEP_ALIVE, answers};
+use super::dial::{Dialled, answers};
+use super::keep_alive::{KeepAlive, Sign};
 use crate::agent::Agent;
 use crate::network::{Way, ways};
 
@@ -22,8 +24,10 @@ const IDLE_TICK: Duration = Duration::from_secs(5);
 /// NAT's mapping is. A fresh socket gets a fresh mapping.
 const DEAD: Duration = Duration::from_secs(4);
 
-/// The same for a tunnel without visits, whose last keep-alive should have been answered.
-pub(super) const IDLE_DEAD: Duration = KEEP_ALIVE.saturating_add(IDLE_TICK);
+/// The same for a tunnel without visits, whose last sign of life should have been answered.
+pub(super) fn idle_patience(agent: &Agent) -> Duration {
+    agent.config.network.longest_silence() + IDLE_TICK
+}
 
 /// Each move that brings nothing doubles the time until the next, so many times.
 const DOUBLINGS: u32 = 3;
@@ -59,12 +63,15 @@ async fn watch(agent: &Agent, dialled: &Dialled, quic: &Connection) -> Infallibl
     let mut network = agent.network.subscribe();
     let (mut silence, mut starvation) = (Silence::new(Instant::now()), Starvation::new(Instant::now()));
     let mut probe = None;
+    let mut quiet = Quiet::new(agent, dialled, Instant::now());
+    let mut seen = dialled.seen.subscribe();
     loop {
         let busy = agent.visits.any();
         tokio::select! {
             _ = network.changed() => follow_kernel(agent, dialled),
             () = agent.visits.somebody(), if !busy => {}
-            () = sleep(if busy { TICK } else { IDLE_TICK }) => {}
+            Ok(()) = seen.changed() => quiet.answer(*seen.borrow_and_update()),
+            () = sleep(if busy { TICK } else { quiet.left(Instant::now()).min(IDLE_TICK) }) => {}
         }
         let (stats, now) = (quic.stats(), Instant::now());
         let received = stats.udp_rx.datagrams;
@@ -78,9 +85,67 @@ async fn watch(agent: &Agent, dialled: &Dialled, quic: &Connection) -> Infallibl
             }
             false => probe = None,
         }
-        if silence.is_dead(received, busy, now) {
-            move_on(agent, dialled);
+        if quiet.way != dialled.way() {
+            quiet = Quiet::new(agent, dialled, now);
         }
+        if let Some(sign) = quiet.sign(stats.udp_tx.datagrams, now) {
+            give(sign, dialled, quic);
+        }
+        if silence.is_dead(received, if busy { DEAD } else { idle_patience(agent) }, now) {
+            move_on(agent, dialled);
+            quiet = Quiet::new(agent, dialled, now);
+        }
+    }
+}
+
+/// A tunnel on which nothing is said.
+struct Quiet {
+    way: Way,
+    keep_alive: KeepAlive,
+    sent: u64,
+    since: Instant,
+    lasts: Duration,
+}
+
+impl Quiet {
+    /// On a path of which nothing is known.
+    fn new(agent: &Agent, dialled: &Dialled, now: Instant) -> Self {
+        let keep_alive = KeepAlive::new(agent.config.network.longest_silence());
+        let lasts = keep_alive.silence(0);
+        Self { way: dialled.way(), keep_alive, sent: 0, since: now, lasts }
+    }
+
+    /// How much longer it may last.
+    fn left(&self, now: Instant) -> Duration {
+        self.lasts.saturating_sub(now.saturating_duration_since(self.since))
+    }
+
+    /// What must be said now, so many packets having been sent so far.
+    fn sign(&mut self, sent: u64, now: Instant) -> Option<Sign> {
+        if sent != self.sent {
+            (self.sent, self.since) = (sent, now);
+        }
+        let sign = self.left(now).is_zero().then(|| self.keep_alive.sign());
+        if sign.is_some() {
+            (self.since, self.lasts) = (now, self.keep_alive.silence(rand::random()));
+        }
+        sign
+    }
+
+    /// The relay's answer to a question.
+    fn answer(&mut self, seen: Option<SocketAddr>) {
+        if let Some(address) = seen {
+            self.keep_alive.seen(address);
+            self.lasts = self.keep_alive.silence(rand::random());
+        }
+    }
+}
+
+fn give(sign: Sign, dialled: &Dialled, quic: &Connection) {
+    match sign {
+        Sign::Question => dialled.question.notify_one(),
+        // A connection that takes none is about to end by itself.
+        Sign::Life => _ = quic.send_datagram(Bytes::from_static(&[0])),
     }
 }
 
@@ -148,7 +213,7 @@ async fn prefer(agent: &Agent, dialled: &Dialled) -> Infallible {
         let better = ways(interfaces, dialled.relay).into_iter().filter(|way| rank(way) < present);
         for way in better {
             let Ok(tls) = agent.tls() else { break };
-            if answers(dialled.relay, tls, &way).await {
+            if answers(dialled.relay, tls, &agent.config.network, &way).await {
                 go(dialled, &way, "a preferred interface works again");
                 break;
             }
@@ -170,12 +235,11 @@ impl Silence {
         Self { received: 0, heard: now, moved: now, moves: 0 }
     }
 
-    fn is_dead(&mut self, received: u64, busy: bool, now: Instant) -> bool {
+    fn is_dead(&mut self, received: u64, patience: Duration, now: Instant) -> bool {
         if received != self.received {
             *self = Self { received, ..Self::new(now) };
             return false;
         }
-        let patience = if busy { DEAD } else { IDLE_DEAD };
         let pause = DEAD * (1 << self.moves.min(DOUBLINGS));
         let dead = now.saturating_duration_since(self.heard) >= patience
             && now.saturating_duration_since(self.moved) >= pause;
@@ -192,22 +256,22 @@ mod tests {
     use super::*;
 
     /// At which of so many seconds of silence the way is given up.
-    fn given_up(busy: bool, seconds: u64) -> Vec<u64> {
+    fn given_up(patience: Duration, seconds: u64) -> Vec<u64> {
         let start = Instant::now();
         let mut silence = Silence::new(start);
-        silence.is_dead(1, busy, start);
-        let dead = |at: &u64| silence.is_dead(1, busy, start + Duration::from_secs(*at));
+        silence.is_dead(1, patience, start);
+        let dead = |at: &u64| silence.is_dead(1, patience, start + Duration::from_secs(*at));
         (1..=seconds).filter(dead).collect()
     }
 
     #[test]
     fn a_way_is_given_up_within_seconds_when_there_is_something_to_lose() {
-        assert_eq!(given_up(true, 60), [4, 12, 28, 60]);
+        assert_eq!(given_up(DEAD, 60), [4, 12, 28, 60]);
     }
 
     #[test]
     fn an_idle_tunnel_waits_for_the_answer_to_its_keep_alive() {
-        assert_eq!(given_up(false, 40), [25, 33]);
+        assert_eq!(given_up(Duration::from_secs(25), 40), [25, 33]);
     }
 
     #[test]
@@ -215,9 +279,9 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut silence = Silence::new(start);
-        assert!(silence.is_dead(0, true, at(4)));
-        assert!(!silence.is_dead(1, true, at(5)));
-        assert!(!silence.is_dead(1, true, at(8)));
-        assert!(silence.is_dead(1, true, at(9)));
+        assert!(silence.is_dead(0, DEAD, at(4)));
+        assert!(!silence.is_dead(1, DEAD, at(5)));
+        assert!(!silence.is_dead(1, DEAD, at(8)));
+        assert!(silence.is_dead(1, DEAD, at(9)));
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::dial::{Dialled, over_quic};
 use super::over_tcp::over_tcp;
-use super::path::IDLE_DEAD;
+use super::path::idle_patience;
 use crate::agent::Agent;
 
 /// Between two looks at what has come in.
@@ -45,9 +45,8 @@ async fn leave_quic(agent: &Agent, relay: &str, present: &Dialled, quic: &Connec
             () = silence(agent, quic) => WhyTcp::UdpLost,
             () = present.starved.notified() => WhyTcp::UdpStarved,
         };
-        let interfaces = &agent.config.network.interfaces;
         if let Ok(tls) = agent.tls() {
-            match over_tcp(relay, tls, interfaces, why).await {
+            match over_tcp(relay, tls, &agent.config.network, why).await {
                 Ok(dialled) => return dialled,
                 Err(error) => tracing::debug!("{why}, and not over TCP either: {error}"),
             }
@@ -65,7 +64,7 @@ async fn silence(agent: &Agent, quic: &Connection) {
         if now != received {
             (received, heard) = (now, Instant::now());
         }
-        let patience = if agent.visits.any() { DESPAIR } else { IDLE_DEAD };
+        let patience = if agent.visits.any() { DESPAIR } else { idle_patience(agent) };
         if heard.elapsed() >= patience {
             return;
         }
@@ -81,7 +80,7 @@ async fn return_to_quic(agent: &Agent, relay: &str, present: &Dialled) -> Dialle
             _ = network.changed() => {}
         }
         let Ok(tls) = agent.tls() else { continue };
-        match over_quic(relay, tls, &agent.config.network.interfaces).await {
+        match over_quic(relay, tls, &agent.config.network).await {
             Ok(dialled) => return dialled,
             Err(error) => tracing::debug!("still over TCP: {error}"),
         }

@@ -111,7 +111,7 @@ fn explain(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
 
 async fn reach(agent: &Agent, relay: &str) -> anyhow::Result<Dialled> {
     let tls = agent.tls().context("preparing TLS")?;
-    Ok(dial(relay, tls, &agent.config.network.interfaces).await?)
+    Ok(dial(relay, tls, &agent.config.network).await?)
 }
 
 /// The relay's first word.
@@ -193,8 +193,8 @@ async fn work(agent: &Arc<Agent>, dialled: &Dialled, control: Control) -> Parted
     let visits = TaskTracker::new();
     // Side by side; whichever ends first ends the others.
     let ended = tokio::select! {
-        ended = listen(agent, &mut recv, &dialled.starved) => ended,
-        ended = speak(agent, send, said) => ended.map(|never| match never {}),
+        ended = listen(agent, &mut recv, dialled) => ended,
+        ended = speak(agent, send, said, &dialled.question) => ended.map(|never| match never {}),
         ended = admit(agent, &dialled.connection, &visits) => ended.map(|never| match never {}),
         why = path::keep(agent, dialled) => Err(why),
         () = agent.stopping.cancelled() => {
@@ -206,7 +206,7 @@ async fn work(agent: &Arc<Agent>, dialled: &Dialled, control: Control) -> Parted
         Ok(goodbye) => {
             if let Goodbye::Draining { within_seconds } = goodbye {
                 let window = Duration::from_secs(within_seconds.into());
-                drain(agent, &mut recv, &dialled.starved, (&visits, window)).await;
+                drain(agent, &mut recv, dialled, (&visits, window)).await;
             }
             Parted::Dismissed(goodbye)
         }
@@ -218,12 +218,12 @@ async fn work(agent: &Arc<Agent>, dialled: &Dialled, control: Control) -> Parted
 async fn drain(
     agent: &Agent,
     from: &mut RecvStream,
-    starved: &Notify,
+    dialled: &Dialled,
     (visits, window): (&TaskTracker, Duration),
 ) {
     tokio::select! {
         () = finish(visits, window) => {}
-        _ = listen(agent, from, starved) => {}
+        _ = listen(agent, from, dialled) => {}
         () = agent.stopping.cancelled() => {}
     }
 }
@@ -237,7 +237,7 @@ async fn finish(visits: &TaskTracker, patience: Duration) {
 type Unending = anyhow::Result<std::convert::Infallible>;
 
 /// Hears the relay out, until it says goodbye.
-async fn listen(agent: &Agent, from: &mut RecvStream, starved: &Notify) -> anyhow::Result<Goodbye> {
+async fn listen(agent: &Agent, from: &mut RecvStream, dialled: &Dialled) -> anyhow::Result<Goodbye> {
     loop {
         match receive(from, LARGE).await.context("the tunnel was lost")? {
             ToAgent::Grants(signed) => {
@@ -249,7 +249,8 @@ async fn listen(agent: &Agent, from: &mut RecvStream, starved: &Notify) -> anyho
                 Ok(()) => tracing::info!("the box's certificate was renewed"),
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "a certificate was not taken"),
             },
-            ToAgent::Starved => starved.notify_one(),
+            ToAgent::Starved => dialled.starved.notify_one(),
+            ToAgent::Seen { address } => _ = dialled.seen.send_replace(Some(address)),
             ToAgent::Goodbye(goodbye) => return Ok(goodbye),
             ToAgent::Welcome { .. } => bail!("the relay introduced itself twice"),
         }
@@ -257,7 +258,7 @@ async fn listen(agent: &Agent, from: &mut RecvStream, starved: &Notify) -> anyho
 }
 
 /// Tells the relay whatever changes: what the box is, what it enforces, that it needs a certificate.
-async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts) -> Unending {
+async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts, question: &Notify) -> Unending {
     let (mut handed, mut ssh) = (agent.handed.subscribe(), agent.ssh.subscribe());
     let (mut paused, mut https) = (agent.pause.watch(), agent.https.standing.subscribe());
     let mut held = 0;
@@ -286,6 +287,7 @@ async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts) -> Unendin
             _ = ssh.changed() => {}
             _ = paused.changed() => {}
             _ = https.changed() => {}
+            () = question.notified() => tell(&mut to, &ToRelay::WhereAmI).await?,
             () = sleep(RENEWAL_CHECK) => {}
         }
     }

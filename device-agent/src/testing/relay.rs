@@ -45,7 +45,9 @@ impl Relay {
         tls.alpn_protocols = vec![JOIN_ALPN.to_vec(), TUNNEL_ALPN.to_vec()];
         let crypto = QuicServerConfig::try_from(tls).unwrap();
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(Arc::new(postern_protocol::tunnel::transport()));
+        config.transport_config(Arc::new(postern_protocol::tunnel::transport(
+            postern_protocol::tunnel::IDLE_TIMEOUT,
+        )));
         let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         Self { endpoint, id: ours.relay }
     }

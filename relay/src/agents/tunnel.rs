@@ -110,7 +110,16 @@ async fn converse(
         }
         tokio::select! {
             () = rules.changed() => {}
-            message = messages.recv() => hear(agents, ticket, &mut renewals, message?)?,
+            message = messages.recv() => match message? {
+                ToRelay::WhereAmI => {
+                    let address = ticket.guest.connection.remote_address();
+                    tell(to_box, &ToAgent::Seen { address }).await.ok()?;
+                }
+                message @ (ToRelay::Hello { .. }
+                | ToRelay::Facts(_)
+                | ToRelay::Holding { .. }
+                | ToRelay::Renew { .. }) => hear(agents, ticket, &mut renewals, message)?,
+            },
             Some(renewed) = renewals.join_next() => hand_over(to_box, renewed.ok()?).await.ok()?,
             () = starved.notified() => tell(to_box, &ToAgent::Starved).await.ok()?,
             () = ticket.guest.gave_way() => return Some(Goodbye::Displaced),
@@ -149,7 +158,7 @@ async fn tell(to_box: &mut SendStream, message: &ToAgent) -> std::io::Result<()>
 /// What a box says; none if it makes no sense, which ends the tunnel.
 fn hear(agents: &Agents, ticket: &Ticket, renewals: &mut Renewals, message: ToRelay) -> Option<()> {
     match message {
-        ToRelay::Hello { .. } => return None,
+        ToRelay::Hello { .. } | ToRelay::WhereAmI => return None,
         ToRelay::Facts(facts) => {
             facts.check().ok()?;
             ticket.learn(facts);

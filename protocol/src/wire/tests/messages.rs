@@ -117,6 +117,7 @@ pub(super) fn to_relay() -> impl Iterator<Item = ToRelay> {
         ToRelay::Facts(builtin_facts()),
         ToRelay::Holding { revision: 300 },
         ToRelay::Renew { csr: b"a signing request".to_vec() },
+        ToRelay::WhereAmI,
     ];
     messages.into_iter()
 }
@@ -128,6 +129,7 @@ fn to_relay_name(message: &ToRelay) -> String {
         ToRelay::Facts(_) => "ToRelay::Facts",
         ToRelay::Holding { .. } => "ToRelay::Holding",
         ToRelay::Renew { .. } => "ToRelay::Renew",
+        ToRelay::WhereAmI => "ToRelay::WhereAmI",
     }
     .to_owned()
 }
@@ -149,7 +151,10 @@ pub(super) fn to_agent() -> impl Iterator<Item = ToAgent> {
         ToAgent::Grants(grants()),
         ToAgent::Certificate(certificate()),
     ];
-    messages.into_iter().chain(goodbyes.map(ToAgent::Goodbye)).chain([ToAgent::Starved])
+    messages
+        .into_iter()
+        .chain(goodbyes.map(ToAgent::Goodbye))
+        .chain([ToAgent::Starved, ToAgent::Seen { address: "203.0.113.9:50000".parse().unwrap() }])
 }
 
 fn web() -> Web {
@@ -166,6 +171,7 @@ fn to_agent_name(message: &ToAgent) -> String {
         ToAgent::Goodbye(Goodbye::Draining { .. }) => "ToAgent::Goodbye, Draining",
         ToAgent::Goodbye(Goodbye::Version { .. }) => "ToAgent::Goodbye, Version",
         ToAgent::Starved => "ToAgent::Starved",
+        ToAgent::Seen { .. } => "ToAgent::Seen",
     }
     .to_owned()
 }
