@@ -22,7 +22,10 @@ const NOT_RUNNING: u8 = 3;
 /// Exit status: the agent runs, and the box cannot be reached.
 const NOT_CONNECTED: u8 = 4;
 
-const EXIT_STATUS: &str = "\
+const NOTES: &str = "\
+Where UDP does not get through, relays are reached over TCP, through the proxy that
+https_proxy names, unless no_proxy lists the relay.
+
 Exit status:
   0  done; for status: the box is connected
   1  it failed; the reason is on standard error
@@ -42,7 +45,7 @@ not the agent runs.";
 
 /// Postern's agent: lets people reach this box, for a while and from where they said, through a relay.
 #[derive(Debug, Parser)]
-#[command(name = "postern-agent", version, after_help = EXIT_STATUS)]
+#[command(name = "postern-agent", version, after_help = NOTES)]
 struct Arguments {
     /// The configuration file [default: /etc/postern/agent.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE")]

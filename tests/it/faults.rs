@@ -4,6 +4,7 @@
 //! measured. Nothing here asserts a speed, except that waits have an end.
 
 mod clock;
+mod idle;
 mod path;
 mod relay;
 mod udp;

@@ -218,7 +218,11 @@ fn random_file(path: &Path) -> Digest {
 /// One row of the table.
 pub fn note(name: &str, echo: Option<Duration>, login: Duration) {
     let echo = echo.map_or("ends".into(), |echo| format!("{:.2} s", echo.as_secs_f64()));
-    let row = format!("{name:<58} {echo:>9} {:>7.2} s", login.as_secs_f64());
+    note_text(&format!("{name:<58} {echo:>9} {:>7.2} s", login.as_secs_f64()));
+}
+
+/// The same, of another kind.
+pub fn note_text(row: &str) {
     println!("{row}");
     if let Some(table) = std::env::var_os(TABLE) {
         let mut append = std::fs::File::options();

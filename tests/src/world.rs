@@ -192,6 +192,16 @@ impl World {
         );
     }
 
+    /// The bytes that have gone over an uplink, both ways, as its cable saw them.
+    pub fn traffic(&self, uplink: Uplink) -> u64 {
+        let mut show = self.home.entrance();
+        show.args(["ip", "-json", "-statistics", "link", "show", uplink.interface()]);
+        let shown = show.output().expect("iproute2 is here").stdout;
+        let links: serde_json::Value = serde_json::from_slice(&shown).expect("JSON");
+        let bytes = |way: &str| links[0]["stats64"][way]["bytes"].as_u64().expect("a count of bytes");
+        bytes("rx") + bytes("tx")
+    }
+
     fn router(&self, uplink: Uplink) -> &Namespace {
         match uplink {
             Uplink::First => &self.routers[0],
