@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use postern_protocol::api::{Access, AccessStatus, EditAccess, Via};
+use postern_protocol::api::{Access, AccessStatus, Approver, EditAccess, Via};
 use postern_protocol::connection::Form;
 use postern_protocol::id::{AccessId, DeviceName};
 use tokio::time::{Instant, sleep};
@@ -144,7 +144,7 @@ async fn decide(session: &Session, accesses: &[AccessId], verb: &str) -> Outcome
     for access in accesses {
         let decided = session.api.ask::<Access>(&["accesses", access.as_str(), verb], &()).await?;
         session.output.reply(&decided, |access| {
-            format!("{}: {}, {}", access.id, status(access.status), access.status_reason)
+            format!("{}: {}, {}", access.id, status(access), access.status_reason)
         })?;
     }
     Ok(Answer::Yes)
@@ -278,7 +278,7 @@ fn list(accesses: &[Access], now: DateTime<Utc>) -> String {
             via::word(access),
             access.login.to_string(),
             access.allowed_ips.join(", "),
-            status(access.status).to_owned(),
+            status(access).to_owned(),
             seen_from(now, access.expires_at),
             access.note.clone(),
         ]
@@ -287,9 +287,10 @@ fn list(accesses: &[Access], now: DateTime<Utc>) -> String {
     table(["ID", "BOX", "PORT", "VIA", "LOGIN", "FROM", "STATUS", "ENDS", "NOTE"], &rows)
 }
 
-fn status(status: AccessStatus) -> &'static str {
-    match status {
+fn status(access: &Access) -> &'static str {
+    match access.status {
         AccessStatus::Pending => "pending",
+        AccessStatus::PendingApproval if access.approver == Some(Approver::Box) => "to approve on the box",
         AccessStatus::PendingApproval => "asked for",
         AccessStatus::Active => "active",
         AccessStatus::Expired => "expired",
@@ -310,7 +311,7 @@ fn describe(access: &Access, now: DateTime<Utc>) -> String {
         (!keys.is_empty()).then(|| keys.join("\n"))
     };
     details(
-        &format!("{}: {}, {}", access.id, status(access.status), access.status_reason),
+        &format!("{}: {}, {}", access.id, status(access), access.status_reason),
         &[
             ("box", Some(format!("{}, port {}", access.device_name, access.exposed_port))),
             ("via", Some(via::word(access))),

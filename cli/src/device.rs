@@ -180,10 +180,12 @@ fn list(devices: &[Device], now: DateTime<Utc>) -> String {
 /// Whether a box is there, and since when.
 pub(crate) fn standing(device: &Device, now: DateTime<Utc>) -> String {
     let since = seen_from(now, device.since);
+    let asks = device.facts.as_ref().is_some_and(|facts| facts.consent.is_some());
     let paused = device.facts.as_ref().is_some_and(|facts| facts.paused);
     match device.status {
         DeviceStatus::WaitingToJoin => "waiting to join".to_owned(),
         DeviceStatus::Online if paused => "online, paused by its owner".to_owned(),
+        DeviceStatus::Online if asks => format!("online, came {since}, approves each access itself"),
         DeviceStatus::Online => format!("online, came {since}"),
         DeviceStatus::Offline => {
             format!("offline, last seen {}", seen_from(now, device.last_seen.unwrap_or(device.since)))

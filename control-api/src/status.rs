@@ -1,8 +1,9 @@
 //! Whether a box can be reached and an access works, from what is stored and what relays report.
 
 use chrono::{DateTime, Utc};
+use postern_protocol::Refusal;
 use postern_protocol::access::PublicPort;
-use postern_protocol::api::{AccessStatus, DeviceStatus, Via};
+use postern_protocol::api::{AccessStatus, Approver, DeviceStatus, Via};
 
 use crate::record::{AccessRecord, DeviceRecord, RelayRecord};
 
@@ -52,6 +53,8 @@ pub(crate) enum Obstacle {
     NoPort,
     /// The box has not said that it has the rule.
     NotHeld,
+    /// The owner has not approved it on the box, or has denied it.
+    Unapproved(Refusal),
 }
 
 impl Obstacle {
@@ -59,7 +62,12 @@ impl Obstacle {
     pub(crate) fn passes(&self) -> bool {
         match self {
             Self::NotInForce { .. } | Self::NotHeld => true,
-            Self::NotJoined | Self::Offline | Self::Paused | Self::NoRelay | Self::NoPort => false,
+            Self::NotJoined
+            | Self::Offline
+            | Self::Paused
+            | Self::NoRelay
+            | Self::NoPort
+            | Self::Unapproved(_) => false,
         }
     }
 }
@@ -92,10 +100,22 @@ impl Standing {
     pub(crate) fn status(&self) -> AccessStatus {
         match self {
             Self::Active { .. } => AccessStatus::Active,
+            Self::Pending(Obstacle::Unapproved(_)) => AccessStatus::PendingApproval,
             Self::Pending(_) => AccessStatus::Pending,
             Self::Expired => AccessStatus::Expired,
             Self::Asked { .. } => AccessStatus::PendingApproval,
             Self::Revoked { .. } | Self::Denied => AccessStatus::Revoked,
+        }
+    }
+
+    /// Who has to approve it, if somebody has.
+    pub(crate) fn approver(&self) -> Option<Approver> {
+        match self {
+            Self::Asked { .. } => Some(Approver::Account),
+            Self::Pending(Obstacle::Unapproved(_)) => Some(Approver::Box),
+            Self::Active { .. } | Self::Pending(_) | Self::Expired | Self::Revoked { .. } | Self::Denied => {
+                None
+            }
         }
     }
 
@@ -136,6 +156,7 @@ impl Standing {
                     .to_owned()
             }
             Self::Pending(Obstacle::NotHeld) => format!("{name} has not confirmed the rule yet"),
+            Self::Pending(Obstacle::Unapproved(why)) => format!("on {name}: {why}"),
             Self::Asked { by } => format!("{by} asks for it from outside; an owner of the account decides"),
             Self::Denied => "it was asked for from outside and denied".to_owned(),
             Self::Expired => "its time is over".to_owned(),
@@ -168,7 +189,8 @@ fn obstacle(
     } else if presence.holding < access.revision {
         Some(Obstacle::NotHeld)
     } else {
-        None
+        let consent = device.facts.as_ref().and_then(|facts| facts.consent.as_ref());
+        consent.and_then(|consent| consent.objection(access.id)).map(Obstacle::Unapproved)
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use postern_protocol::Refusal;
 use postern_protocol::access::{Denial, Permit};
+use postern_protocol::grant::SignedGrants;
 use postern_protocol::id::{AccessId, Login};
 use postern_protocol::ssh_key::PublicKey;
 use postern_protocol::wire::{BoxFacts, Certificate, Open};
@@ -15,10 +16,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::approvals::{Approvals, Decisions};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::facts;
-use crate::grants::{Holder, InForce};
+use crate::grants::{Holder, InForce, Rejected};
 use crate::https::Https;
 use crate::identity::Member;
 use crate::keys::Handed;
@@ -41,6 +43,8 @@ pub(crate) struct Agent {
     tls: Mutex<Option<(Vec<u8>, ClientConfig)>>,
     pub(crate) holder: Holder,
     pub(crate) pause: Arc<Pause>,
+    /// What the owner has decided about accesses.
+    pub(crate) approvals: Approvals,
     /// The SSH server that visitors reach.
     pub(crate) ssh: watch::Sender<Server>,
     /// The certificate that browsers see.
@@ -59,8 +63,10 @@ pub(crate) struct Agent {
 impl Agent {
     /// An agent that has not begun to do anything.
     pub(crate) fn new(config: Config, state: State, member: Member, pause: Arc<Pause>) -> Self {
+        let holder = Holder::load(&member, &state);
         Self {
-            holder: Holder::load(&member, &state),
+            approvals: approvals(&holder, &state, config.require_approval),
+            holder,
             clock: Arc::new(Clock::load(&state)),
             config,
             state,
@@ -114,7 +120,8 @@ impl Agent {
     /// What this box says of itself.
     pub(crate) fn facts(&self) -> BoxFacts {
         let certificate = self.https.standing.borrow().shown.clone();
-        facts::facts(&self.config, self.ssh.borrow().describe(), certificate, self.paused_since().is_some())
+        let (ssh, paused) = (self.ssh.borrow().describe(), self.paused_since().is_some());
+        facts::facts(&self.config, ssh, certificate, paused, self.approvals.told(&self.grants().rules))
     }
 
     /// The owner's answer to a visit to this port.
@@ -138,12 +145,36 @@ impl Agent {
     }
 
     fn under_policy<T>(&self, ask: impl FnOnce(Policy<'_>) -> T) -> T {
-        let grants = self.grants();
+        let (grants, decisions) = (self.grants(), self.approvals.asked());
         ask(Policy {
             paused: self.paused_since().is_some(),
+            approvals: decisions.as_deref(),
             services: &self.config.services,
             device: self.holder.device(),
             rules: &grants.rules,
+        })
+    }
+
+    /// Takes newer grants; what the owner decided about accesses that are gone is withdrawn.
+    pub(crate) async fn accept(&self, signed: SignedGrants) -> Result<(), Rejected> {
+        let taken = self.holder.accept(signed).await;
+        self.approvals.forget_all_but(&self.grants().rules);
+        taken
+    }
+
+    /// The owner's word about an access, as it is now.
+    pub(crate) fn decide(&self, access: AccessId, approve: bool, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let grants = self.grants();
+        let rule = grants.rules.by_access(access).filter(|rule| rule.is_live(now));
+        let rule = rule.with_context(|| format!("no access {access} is in force on this box"))?;
+        anyhow::ensure!(
+            self.config.require_approval,
+            "this box asks for no approval: require_approval = true in its configuration changes that"
+        );
+        tracing::info!(%access, approve, "the owner decided");
+        self.approvals.decide(rule, approve, now).context(match approve {
+            true => "not approved",
+            false => "denied, but not beyond a restart",
         })
     }
 
@@ -179,8 +210,23 @@ impl Agent {
 
     /// Whatever can end a visit or change what the keys files say, besides time that passes.
     pub(crate) fn changes(&self) -> Changes {
-        Changes { grants: self.holder.watch(), paused: self.pause.watch(), corrected: self.clock.corrected() }
+        Changes {
+            grants: self.holder.watch(),
+            paused: self.pause.watch(),
+            corrected: self.clock.corrected(),
+            decisions: self.approvals.watch(),
+        }
     }
+}
+
+/// Decisions on accesses that went while the agent did not run are withdrawn before they count.
+fn approvals(holder: &Holder, state: &State, required: bool) -> Approvals {
+    let approvals = Approvals::load(state, required);
+    let in_force = holder.watch().borrow().clone();
+    if in_force.grants.is_some() {
+        approvals.forget_all_but(&in_force.rules);
+    }
+    approvals
 }
 
 /// Somebody whom an access lets in.
@@ -197,6 +243,7 @@ pub(crate) struct Changes {
     grants: watch::Receiver<Arc<InForce>>,
     paused: watch::Receiver<Option<DateTime<Utc>>>,
     corrected: watch::Receiver<()>,
+    decisions: watch::Receiver<Arc<Decisions>>,
 }
 
 impl Changes {
@@ -205,6 +252,7 @@ impl Changes {
         self.grants.mark_unchanged();
         self.paused.mark_unchanged();
         self.corrected.mark_unchanged();
+        self.decisions.mark_unchanged();
     }
 
     /// Returns at the next change.
@@ -214,6 +262,7 @@ impl Changes {
             _ = self.grants.changed() => {}
             _ = self.paused.changed() => {}
             _ = self.corrected.changed() => {}
+            _ = self.decisions.changed() => {}
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Who visitors are on the box unless their access says otherwise.
     pub default_login: Login,
+    /// Whether an access lets nobody in until it was approved on the box: `postern-agent approve`.
+    pub require_approval: bool,
     /// The SSH server that visitors reach on port 22.
     pub ssh: SshSettings,
     /// How keys are handed to the system's SSH server.
@@ -140,6 +142,7 @@ impl Default for Config {
         Self {
             state_dir: STATE_DIR.into(),
             default_login: "root".parse().expect("root is a login"),
+            require_approval: false,
             ssh: SshSettings::default(),
             keys: KeysSettings::default(),
             network: NetworkSettings::default(),
@@ -178,6 +181,7 @@ mod tests {
             r#"
             state_dir = "/srv/agent"
             default_login = "admin"
+            require_approval = true
             [ssh]
             server = "system"
             address = "127.0.0.1:2022"
@@ -200,6 +204,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.ssh.address, Some("127.0.0.1:2022".parse().unwrap()));
+        assert!(config.require_approval);
         assert_eq!(config.keys.style, Some(KeysStyle::Dropbear));
         assert_eq!(config.network.interfaces, ["wan0", "wwan0"]);
         assert_eq!(config.network.longest_silence(), Duration::from_secs(120));

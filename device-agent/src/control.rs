@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use postern_protocol::id::AccessId;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -49,6 +50,10 @@ pub(crate) enum Request {
     Pause,
     /// Let those in again who may come in.
     Resume,
+    /// Let in by this access, as it is now.
+    Approve(AccessId),
+    /// Do not.
+    Deny(AccessId),
     /// The box has joined: be that member from now on.
     Joined,
 }
@@ -163,6 +168,8 @@ impl Desk {
             Request::Status => Ok(()),
             Request::Pause => self.pause.pause(now).context("paused, but not beyond a restart"),
             Request::Resume => self.pause.resume().context("still paused"),
+            Request::Approve(access) => self.decide(access, true, now),
+            Request::Deny(access) => self.decide(access, false, now),
             Request::Joined => {
                 self.joined.notify_one();
                 Ok(())
@@ -172,6 +179,11 @@ impl Desk {
             Ok(()) => Answer::Status(Box::new(self.status(now))),
             Err(error) => Answer::Failed(format!("{error:#}")),
         }
+    }
+
+    fn decide(&self, access: AccessId, approve: bool, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let agent = self.agent.as_ref().context("this box has not joined, so there is no access to it")?;
+        agent.decide(access, approve, now)
     }
 
     fn status(&self, now: DateTime<Utc>) -> Status {
@@ -195,6 +207,16 @@ pub async fn pause(config: &Config) -> Result<Status, ControlError> {
 /// Lets those in again who may come in; answers how the agent is then.
 pub async fn resume(config: &Config) -> Result<Status, ControlError> {
     ask(config, Request::Resume).await
+}
+
+/// Approves an access as it is now; answers how the agent is then.
+pub async fn approve(config: &Config, access: AccessId) -> Result<Status, ControlError> {
+    ask(config, Request::Approve(access)).await
+}
+
+/// Denies an access, approved or not, and ends the visits by it; answers how the agent is then.
+pub async fn deny(config: &Config, access: AccessId) -> Result<Status, ControlError> {
+    ask(config, Request::Deny(access)).await
 }
 
 /// Asks the agent that runs with these settings.

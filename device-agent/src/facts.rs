@@ -1,6 +1,6 @@
 //! What a box says of itself.
 
-use postern_protocol::wire::{BoxFacts, SshServer, WebCertificate};
+use postern_protocol::wire::{BoxFacts, Consent, SshServer, WebCertificate};
 
 use crate::config::Config;
 
@@ -10,6 +10,7 @@ pub(crate) fn facts(
     ssh: Option<SshServer>,
     certificate: Option<WebCertificate>,
     paused: bool,
+    consent: Option<Consent>,
 ) -> BoxFacts {
     BoxFacts {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -20,6 +21,7 @@ pub(crate) fn facts(
         certificate,
         default_login: config.default_login.clone(),
         paused,
+        consent,
     }
 }
 
@@ -48,7 +50,7 @@ mod tests {
             port: 22,
             host_keys: vec![key(); 20],
         };
-        let facts = facts(&Config::default(), Some(ssh), None, false);
+        let facts = facts(&Config::default(), Some(ssh), None, false, None);
         assert_eq!(facts.check(), Ok(()));
         assert_eq!(facts.ssh.unwrap().version, "é".repeat(64));
     }

@@ -9,7 +9,7 @@ use postern_protocol::join::JoinString;
 use postern_protocol::tunnel::Connection;
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::io::{receive, send};
-use postern_protocol::wire::{BoxFacts, JoinAnswer, JoinRequest, Membership, VERSION};
+use postern_protocol::wire::{BoxFacts, Consent, JoinAnswer, JoinRequest, Membership, VERSION};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
@@ -106,7 +106,7 @@ async fn enrol(config: &Config, state: &State, string: &JoinString) -> Result<Jo
     let key = BoxKey::make().map_err(JoinError::State)?;
     let clock = Arc::new(Clock::load(state));
     let ssh = Lookout::new(&config.ssh, &config.state_dir).look(Server::Nothing).await;
-    let facts = facts(config, ssh.describe(), None, false);
+    let facts = facts(config, ssh.describe(), None, false, config.require_approval.then(Consent::default));
     let mut unreached = Vec::new();
     for relay in &string.relays {
         match reach(config, relay, string, &clock).await {

@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::agent::Agent;
+use crate::approvals::approved_by;
 use crate::clock::Clock;
 use crate::config::{Config, KeysSettings, KeysStyle};
 use crate::grants::{InForce, kept_by};
@@ -61,7 +62,9 @@ pub(crate) async fn keep(agent: &Agent) {
         let form = form(&agent.config.keys, &ssh.borrow_and_update());
         let (now, grants) = (agent.clock.now(), agent.grants());
         let paused = agent.paused_since().is_some();
-        let wanted = wanted(&agent.config.keys, form, &grants.rules, agent.holder.device(), now, paused);
+        let approved = agent.approvals.asked().map(|decisions| decisions.approved(&grants.rules));
+        let rules = approved.as_ref().unwrap_or(&grants.rules);
+        let wanted = wanted(&agent.config.keys, form, rules, agent.holder.device(), now, paused);
         if written.as_ref() != Some(&wanted) {
             let trouble = write(&agent.state, wanted.clone()).await;
             written = trouble.is_empty().then_some(wanted);
@@ -72,7 +75,7 @@ pub(crate) async fn keep(agent: &Agent) {
         tokio::select! {
             () = changes.next() => {}
             _ = ssh.changed() => {}
-            () = sleep(pause(&grants.rules, agent.holder.device(), now, written.is_some())) => {}
+            () = sleep(pause(rules, agent.holder.device(), now, written.is_some())) => {}
             () = agent.stopping.cancelled() => {}
         }
     }
@@ -100,7 +103,8 @@ pub fn authorized_keys(config: &Config, login: &Login) -> anyhow::Result<String>
     let in_force = kept_by(&member, &state).map(InForce::from).unwrap_or_default();
     let form = Form { style: KeysStyle::Openssh, expiry: Expiry::Unstated, server: None };
     let form = config.ssh.address.map_or(form, |address| form.at(address));
-    let lines = lines(&in_force.rules, member.device, login, form, Clock::load(&state).now());
+    let rules = approved_by(&state, config.require_approval, &in_force.rules);
+    let lines = lines(&rules, member.device, login, form, Clock::load(&state).now());
     Ok(lines.into_iter().map(|line| line + "\n").collect())
 }
 

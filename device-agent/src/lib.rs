@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 mod agent;
+mod approvals;
 mod backoff;
 mod clock;
 mod config;
@@ -45,12 +46,13 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use approvals::Approval;
 pub use config::{
     AcmeSettings, CertificateFiles, CertificateSource, Config, HttpsSettings, InvalidConfig, InvalidHttps,
     InvalidServices, KeysSettings, KeysStyle, LocalService, NetworkSettings, Services, Speaks, SshChoice,
     SshSettings, Verify,
 };
-pub use control::{ControlError, pause, resume, status};
+pub use control::{ControlError, approve, deny, pause, resume, status};
 pub use join::{JoinError, Joined, is_member, join, join_anew, join_once};
 pub use keys::authorized_keys;
 pub use network::Way;

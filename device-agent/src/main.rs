@@ -8,7 +8,7 @@ use anyhow::Context;
 use chrono::Utc;
 use clap::{Parser, Subcommand};
 use postern_agent::{Config, ControlError, Joined, Status};
-use postern_protocol::id::Login;
+use postern_protocol::id::{AccessId, Login};
 use postern_protocol::join::JoinString;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -30,7 +30,7 @@ Exit status:
   0  done; for status: the box is connected
   1  it failed; the reason is on standard error
   2  the command line was wrong
-  3  status, pause, resume: the agent is not running
+  3  status, pause, resume, approvals, approve, deny: the agent is not running
   4  status: the agent runs, but the box is not connected or has not joined";
 
 const AUTHORIZED_KEYS: &str = "\
@@ -83,6 +83,22 @@ enum Command {
     Pause,
     /// Let those in again who may come in
     Resume,
+    /// Show which accesses await approval, and what was decided, where require_approval is set
+    Approvals {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let in by an access, as it is now; one that is changed beyond that asks again
+    Approve {
+        /// The access
+        access: AccessId,
+    },
+    /// Let nobody in by an access, and end the visits by it
+    Deny {
+        /// The access
+        access: AccessId,
+    },
     /// Print a login's keys, for sshd's AuthorizedKeysCommand
     #[command(after_help = AUTHORIZED_KEYS)]
     AuthorizedKeys {
@@ -131,6 +147,17 @@ async fn obey(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Resume => {
             postern_agent::resume(&config).await?;
             println!("Resumed: those who may come in come in again.");
+        }
+        Command::Approvals { json } => approvals(&config, json).await?,
+        Command::Approve { access } => {
+            postern_agent::approve(&config, access).await?;
+            println!(
+                "Approved: {access} lets in what it allows now. To withdraw that: postern-agent deny {access}"
+            );
+        }
+        Command::Deny { access } => {
+            postern_agent::deny(&config, access).await?;
+            println!("Denied: nobody comes in by {access}, and whoever was inside is out.");
         }
         Command::AuthorizedKeys { login } => authorized_keys(&config, &login)?,
     }
@@ -188,6 +215,19 @@ fn show(status: &Status, json: bool) -> anyhow::Result<ExitCode> {
         false => print!("{}", status.display(Utc::now())),
     }
     Ok(if status.is_connected() { ExitCode::SUCCESS } else { ExitCode::from(NOT_CONNECTED) })
+}
+
+async fn approvals(config: &Config, json: bool) -> anyhow::Result<()> {
+    let status = postern_agent::status(config).await?;
+    let member = status.member.context("this box has not joined, so there is no access to it")?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&member.accesses)?);
+    } else if config.require_approval {
+        print!("{}", member.approvals(Utc::now()));
+    } else {
+        println!("This box asks for no approval: require_approval = true in its configuration changes that.");
+    }
+    Ok(())
 }
 
 /// A name that no access can carry has no keys.

@@ -6,9 +6,10 @@
 use chrono::{DateTime, Utc};
 use postern_protocol::Refusal;
 use postern_protocol::access::{Attempt, Entrance, Permit, Rules, Verdict, decide};
-use postern_protocol::id::DeviceId;
+use postern_protocol::id::{AccessId, DeviceId};
 use postern_protocol::wire::Open;
 
+use crate::approvals::Decisions;
 use crate::config::{SSH_PORT, Services};
 
 /// All that the box's answer depends on, besides the visit and the time.
@@ -16,6 +17,8 @@ use crate::config::{SSH_PORT, Services};
 pub(crate) struct Policy<'a> {
     /// Whether the owner lets nobody in.
     pub(crate) paused: bool,
+    /// What the owner has decided on, if accesses have to be approved.
+    pub(crate) approvals: Option<&'a Decisions>,
     /// What the owner offers besides SSH.
     pub(crate) services: &'a Services,
     /// This box.
@@ -29,7 +32,7 @@ impl Policy<'_> {
     pub(crate) fn judge(&self, open: &Open, at: DateTime<Utc>) -> Result<Permit, Refusal> {
         self.consult_owner(open.port)?;
         match decide(self.rules, &self.attempt(open, at)) {
-            Verdict::Allow(permit) => Ok(permit),
+            Verdict::Allow(permit) => self.consult_approvals(open.access).map(|()| permit),
             Verdict::Deny(denial) => Err(Refusal::DeniedByBox(denial)),
         }
     }
@@ -42,6 +45,15 @@ impl Policy<'_> {
             Err(Refusal::NotOffered { port })
         } else {
             Ok(())
+        }
+    }
+
+    /// Whether the owner has approved what the grants allow.
+    fn consult_approvals(&self, access: AccessId) -> Result<(), Refusal> {
+        match (self.approvals, self.rules.by_access(access)) {
+            (Some(decisions), Some(rule)) => decisions.consult(rule),
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Refusal::NotApproved { access }),
         }
     }
 
@@ -63,7 +75,7 @@ mod tests {
 
     use chrono::TimeDelta;
     use postern_protocol::access::{Denial, Door};
-    use postern_protocol::id::{AccessId, VisitId};
+    use postern_protocol::id::VisitId;
 
     use super::*;
     use crate::testing::{EXPIRES_IN, Installation, LEASE, VISITOR, grant, now};
@@ -79,6 +91,7 @@ mod tests {
         open: Open,
         at: DateTime<Utc>,
         paused: bool,
+        asks: bool,
         revoked: bool,
     }
 
@@ -89,6 +102,16 @@ mod tests {
         let cases = [
             Case { what: "as granted", change: |_| {}, answer: Ok(()) },
             Case { what: "paused", change: |visit| visit.paused = true, answer: Err(Refusal::BoxPaused) },
+            Case {
+                what: "not approved where that is asked for",
+                change: |visit| visit.asks = true,
+                answer: Err(Refusal::NotApproved { access: grant(22).access }),
+            },
+            Case {
+                what: "not granted, which is said before whether it is approved",
+                change: |visit| (visit.asks, visit.open.access) = (true, AccessId::from_entropy([9; 10])),
+                answer: denied(Denial::UnknownAccess),
+            },
             Case {
                 what: "a port that is not offered",
                 change: |visit| visit.open.port = 8080,
@@ -135,7 +158,7 @@ mod tests {
             door: Door::Gate,
             revision: 1,
         };
-        let mut visit = Visit { open, at: now(), paused: false, revoked: false };
+        let mut visit = Visit { open, at: now(), paused: false, asks: false, revoked: false };
         change(&mut visit);
         let ours = Installation::new();
         let mut grants = ours.grants(1, vec![grant(22)]);
@@ -146,7 +169,14 @@ mod tests {
         }
         let rules = grants.rules().into_iter().collect();
         let services = Services::default();
-        let policy = Policy { paused: visit.paused, services: &services, device: ours.device, rules: &rules };
+        let nothing_decided = Decisions::default();
+        let policy = Policy {
+            paused: visit.paused,
+            approvals: visit.asks.then_some(&nothing_decided),
+            services: &services,
+            device: ours.device,
+            rules: &rules,
+        };
         policy.judge(&visit.open, visit.at).map(drop)
     }
 }

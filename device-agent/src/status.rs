@@ -9,6 +9,7 @@ use postern_protocol::wire::{SshServer, SshServerKind, Transport, WebCertificate
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
+use crate::approvals::Approval;
 use crate::keys;
 use crate::link::Standing;
 use crate::network::Way;
@@ -120,6 +121,9 @@ pub struct AccessInForce {
     pub allowed_ips: Vec<String>,
     /// When it ends.
     pub expires_at: DateTime<Utc>,
+    /// What the owner says of it, if accesses have to be approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
 }
 
 /// A visit that goes on.
@@ -197,6 +201,7 @@ impl MemberStatus {
     fn of(agent: &Agent, now: DateTime<Utc>) -> Self {
         let (member, grants) = (agent.member(), agent.grants());
         let live = grants.rules.iter().filter(|rule| rule.is_live(now));
+        let decisions = agent.approvals.asked();
         Self {
             device: member.device,
             name: grants.grants.as_ref().map_or(member.name.clone(), |grants| grants.name.clone()),
@@ -217,6 +222,7 @@ impl MemberStatus {
                     key: rule.key.as_ref().map(|key| key.fingerprint()),
                     allowed_ips: rule.allowed.iter().map(ToString::to_string).collect(),
                     expires_at: rule.expires_at,
+                    approval: decisions.as_ref().map(|decisions| decisions.on(rule)),
                 })
                 .collect(),
             visits: agent.visits.inside(),
@@ -267,13 +273,7 @@ impl MemberStatus {
     fn write_people(&self, f: &mut fmt::Formatter<'_>, now: DateTime<Utc>) -> fmt::Result {
         writeln!(f, "  accesses     {} in force (revision {})", self.accesses.len(), self.revision)?;
         for access in &self.accesses {
-            let AccessInForce { access, port, login, allowed_ips, expires_at, .. } = access;
-            let from = allowed_ips.join(", ");
-            writeln!(
-                f,
-                "    {access}  port {port} as {login} from {from}, ends {}",
-                ahead(*expires_at, now)
-            )?;
+            writeln!(f, "    {}", access.line(now))?;
         }
         writeln!(f, "  visits       {} open", self.visits.len())?;
         for visit in &self.visits {
@@ -286,6 +286,47 @@ impl MemberStatus {
                 writeln!(f, "  last refusal {}: {access} from {visitor}: {reason}", moment(*at, now))
             }
         }
+    }
+}
+
+impl AccessInForce {
+    /// It on one line, with times relative to this one.
+    fn line(&self, now: DateTime<Utc>) -> String {
+        let Self { access, port, login, allowed_ips, expires_at, .. } = self;
+        let said = match self.approval {
+            None => "",
+            Some(Approval::Approved) => ", approved",
+            Some(Approval::Awaited) => ", AWAITS APPROVAL",
+            Some(Approval::Denied) => ", DENIED",
+        };
+        let (from, ends) = (allowed_ips.join(", "), ahead(*expires_at, now));
+        format!("{access}  port {port} as {login} from {from}, ends {ends}{said}")
+    }
+
+    /// All that the owner has to know to decide on it, with times relative to this one.
+    fn terms(&self, now: DateTime<Utc>) -> String {
+        let key = self.key.as_deref().unwrap_or("none: what it reaches asks for itself");
+        format!("{}\n            key {key}", self.line(now))
+    }
+}
+
+impl MemberStatus {
+    /// The accesses and what the owner has decided about them, for people.
+    pub fn approvals(&self, now: DateTime<Utc>) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            for access in &self.accesses {
+                writeln!(f, "{}", access.terms(now))?;
+            }
+            match self.accesses.iter().find(|access| access.approval == Some(Approval::Awaited)) {
+                Some(waiting) => writeln!(
+                    f,
+                    "To let in by one: postern-agent approve {0}; or not: postern-agent deny {0}",
+                    waiting.access
+                ),
+                None if self.accesses.is_empty() => writeln!(f, "No access to this box is in force."),
+                None => Ok(()),
+            }
+        })
     }
 }
 

@@ -20,7 +20,8 @@ mod visit;
 mod webhook;
 
 pub use access::{
-    Access, AccessStatus, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo, Progress, Via,
+    Access, AccessStatus, Approver, Connection, CreateAccess, Created, EditAccess, Fingerprints, KeyInfo,
+    Progress, Via,
 };
 pub use account::{Account, CreateAccount, RenameAccount};
 pub use audit::{Actor, ActorKind, AuditAction, AuditRecord};

@@ -73,6 +73,8 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         Refusal::EndedByBox,
         Refusal::Idle,
         Refusal::Cut,
+        Refusal::NotApproved { access: read("k7f2q5xw3a") },
+        Refusal::DeniedByOwner,
     ];
     let refusals: Vec<Refusal> = denials.map(Refusal::Denied).into_iter().chain(others).collect();
     refusals.iter().for_each(is_listed);
@@ -103,6 +105,8 @@ fn is_listed(refusal: &Refusal) {
         | Refusal::Stalled
         | Refusal::EndedByBox
         | Refusal::Idle
-        | Refusal::Cut => {}
+        | Refusal::Cut
+        | Refusal::NotApproved { .. }
+        | Refusal::DeniedByOwner => {}
     }
 }

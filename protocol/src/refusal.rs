@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::access::Denial;
+use crate::id::AccessId;
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,15 @@ pub enum Refusal {
     /// Somebody who looks after the box ended this one visit.
     #[error("the visit was cut off by an operator")]
     Cut,
+    /// The box's owner asks to approve accesses on the box, and has not approved this one as it is now.
+    #[error("this access waits for approval on the box: postern-agent approve {access}")]
+    NotApproved {
+        /// The access.
+        access: AccessId,
+    },
+    /// The box's owner has denied the access.
+    #[error("the owner of the box has denied this access")]
+    DeniedByOwner,
 }
 
 impl Refusal {
@@ -79,6 +89,8 @@ impl Refusal {
             Self::EndedByBox => "ended_by_box",
             Self::Idle => "idle",
             Self::Cut => "cut",
+            Self::NotApproved { .. } => "not_approved",
+            Self::DeniedByOwner => "denied_by_owner",
         }
     }
 }

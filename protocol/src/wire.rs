@@ -29,7 +29,8 @@
 //! - 1 (2026-11-21): the first.
 //! - 2 (2026-11-21): the same over TCP; a box says why it comes that way, and may let its former tunnel
 //!   end when its visits have; a relay tells a box whose path starves it.
-//! - 3 (2026-11-21): a box may ask from where it is seen.
+//! - 3 (2026-11-21): a box may ask from where it is seen, and tells what its owner has approved, where
+//!   accesses have to be.
 
 use std::net::SocketAddr;
 
@@ -37,7 +38,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Door;
-use crate::grant::{GrantVerifier, SignedGrants};
+use crate::grant::{GrantVerifier, MAX_GRANTS, SignedGrants};
 use crate::id::{AccessId, DeviceId, DeviceName, Login, RelayId, VisitId};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
@@ -339,6 +340,35 @@ pub struct BoxFacts {
     pub default_login: Login,
     /// Whether the owner lets nobody in.
     pub paused: bool,
+    /// What the owner has decided on, if accesses have to be approved on the box itself.
+    #[serde(default)]
+    pub consent: Option<Consent>,
+}
+
+/// What the owner of a box has decided about its accesses, as they are now. One that stands in neither list
+/// waits for approval.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Consent {
+    /// Those that may let in.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub approved: Vec<AccessId>,
+    /// Those that may not.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub denied: Vec<AccessId>,
+}
+
+impl Consent {
+    /// Why an access lets nobody in, if the owner has not approved it.
+    pub fn objection(&self, access: AccessId) -> Option<Refusal> {
+        if self.approved.contains(&access) {
+            None
+        } else if self.denied.contains(&access) {
+            Some(Refusal::DeniedByOwner)
+        } else {
+            Some(Refusal::NotApproved { access })
+        }
+    }
 }
 
 /// The SSH server of a box.
@@ -429,6 +459,8 @@ impl BoxFacts {
         let names = self.certificate.as_ref().map_or(&[][..], |certificate| &certificate.names);
         texts.extend(names.iter().map(|name| &**name));
         texts.extend(self.certificate.as_ref().map(|certificate| &*certificate.fingerprint));
+        let decided =
+            self.consent.as_ref().map_or(0, |consent| consent.approved.len() + consent.denied.len());
         if texts.iter().any(|text| text.len() > Self::MAX_TEXT) {
             Err(OversizedFacts("a text is too long"))
         } else if texts.iter().any(|text| text.chars().any(char::is_control)) {
@@ -439,6 +471,8 @@ impl BoxFacts {
             Err(OversizedFacts("a certificate has too many names"))
         } else if self.ssh.as_ref().is_some_and(|ssh| ssh.host_keys.len() > Self::MAX_HOST_KEYS) {
             Err(OversizedFacts("there are too many host keys"))
+        } else if decided > MAX_GRANTS {
+            Err(OversizedFacts("the owner has decided on more accesses than there can be"))
         } else {
             Ok(())
         }

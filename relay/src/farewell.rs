@@ -74,6 +74,8 @@ fn may_know(refusal: &Refusal) -> bool {
         | Refusal::Stalled
         | Refusal::Idle
         | Refusal::Cut
+        | Refusal::NotApproved { .. }
+        | Refusal::DeniedByOwner
         | Refusal::EndedByBox => true,
     }
 }
@@ -91,7 +93,10 @@ impl From<&Refusal> for Alert {
                 | Denial::Expired { .. }
                 | Denial::LeaseOver { .. } => Self::AccessDenied,
             },
-            Refusal::DeniedByBox(_) | Refusal::BoxPaused => Self::AccessDenied,
+            Refusal::DeniedByBox(_)
+            | Refusal::BoxPaused
+            | Refusal::NotApproved { .. }
+            | Refusal::DeniedByOwner => Self::AccessDenied,
             Refusal::BoxOffline
             | Refusal::NotOffered { .. }
             | Refusal::ServiceDown
@@ -167,7 +172,7 @@ fn advice(refusal: &Refusal) -> &'static str {
         Refusal::Denied(Denial::LeaseOver { .. }) => "try again in a while",
         Refusal::Denied(_) | Refusal::DeniedByBox(_) => "ask whoever gave it to you for another",
         Refusal::BoxOffline => "try again when it is back",
-        Refusal::BoxPaused => "ask its owner",
+        Refusal::BoxPaused | Refusal::NotApproved { .. } | Refusal::DeniedByOwner => "ask its owner",
         Refusal::NotOffered { .. } | Refusal::ServiceDown => "ask whoever looks after the box",
         Refusal::TooMany => "try again when one has ended",
         Refusal::BoxSilent | Refusal::ShuttingDown | Refusal::TunnelLost | Refusal::RelayRestarted => {

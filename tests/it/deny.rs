@@ -264,17 +264,17 @@ fn assert_stranger(output: &Output) {
     assert!(!output.stderr.contains("access"), "a stranger is told nothing: {output:?}");
 }
 
-fn assert_told(output: &Output, words: &str) {
+pub(crate) fn assert_told(output: &Output, words: &str) {
     assert_eq!(output.code, 255, "{output:?}");
     let line = format!("open failed: administratively prohibited: {words}");
     assert!(output.stderr.lines().any(|said| said.trim_end().ends_with(&line)), "no {line:?} in {output:?}");
 }
 
-async fn only_record(stack: &Stack, access: &Access) -> Visit {
+pub(crate) async fn only_record(stack: &Stack, access: &Access) -> Visit {
     stack.visits(access.id, 1).await.remove(0)
 }
 
-fn assert_refused(visit: &Visit, code: &str) {
+pub(crate) fn assert_refused(visit: &Visit, code: &str) {
     assert_eq!((visit.outcome, visit.code.as_str()), (VisitOutcome::Refused, code), "{visit:?}");
     assert_eq!((visit.bytes_up, visit.bytes_down), (0, 0));
     assert!(!visit.reason.is_empty());

@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod clock;
 mod connect;
+mod consent;
 mod console;
 mod deny;
 mod drain;

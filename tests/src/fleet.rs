@@ -164,6 +164,7 @@ fn facts() -> BoxFacts {
         certificate: None,
         default_login: "root".parse().expect("root is a login"),
         paused: false,
+        consent: None,
     }
 }
 

@@ -89,7 +89,7 @@ async fn list(
         Some(device) => Some(devices::find(&app, &caller.account, device).await?.id),
         None => None,
     };
-    let filter = AccessFilter { device, phase: list.status.map(phase) };
+    let filter = AccessFilter { device, phase: list.status.and_then(phase) };
     let items = matching(&app, &caller.account, filter, list.status, &mut wanted).await?;
     Ok(Answer(wanted.page(items, |access| Cursor::new(access.created_at, access.id))))
 }
@@ -248,12 +248,14 @@ async fn look(app: &App, account: &Account, id: AccessId) -> Result<(u64, Access
     Ok((access.version, view(&access, &device, &app.store.relays().await?, now)))
 }
 
-fn phase(status: AccessStatus) -> Phase {
+/// The phase in which all accesses with a status are, if it is one.
+fn phase(status: AccessStatus) -> Option<Phase> {
     match status {
-        AccessStatus::Pending | AccessStatus::Active => Phase::Live,
-        AccessStatus::PendingApproval => Phase::Asked,
-        AccessStatus::Expired => Phase::Expired,
-        AccessStatus::Revoked => Phase::Revoked,
+        AccessStatus::Pending | AccessStatus::Active => Some(Phase::Live),
+        // What an owner of the account has to approve is no rule yet; what the box's owner has to, is one.
+        AccessStatus::PendingApproval => None,
+        AccessStatus::Expired => Some(Phase::Expired),
+        AccessStatus::Revoked => Some(Phase::Revoked),
     }
 }
 

@@ -7,6 +7,7 @@ use postern_protocol::access::{Attempt, Entrance, PublicPort, Rules, Verdict, de
 use postern_protocol::api::{Verify, VerifyAnswer};
 use postern_protocol::id::{AccessId, DeviceId, RelayId};
 use postern_protocol::ssh_key::PublicKey;
+use postern_protocol::wire::Consent;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -21,7 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 }
 
 /// Says whether somebody would get in, by which access, until when, or why not. It is the decision
-/// about rules alone: whether the box is online and what listens on it is not looked at.
+/// about rules, and what the box's owner has decided about them: whether the box is online and what listens
+/// on it is not looked at.
 #[utoipa::path(post, path = "/v1/verify", tag = "verify", request_body = Verify,
     responses((status = 200, description = "The verdict", body = VerifyAnswer)))]
 pub(super) async fn verify(
@@ -30,7 +32,8 @@ pub(super) async fn verify(
     Json(asked): Json<Verify>,
 ) -> Result<Answer<VerifyAnswer>, ApiError> {
     let now = app.clock.now();
-    let device = devices::find(&app, &caller.account, &asked.device).await?.id;
+    let found = devices::find(&app, &caller.account, &asked.device).await?;
+    let device = found.id;
     let mut boxes = vec![device];
     if let Some(access) = asked.access {
         // An access of another box must be seen to be for another box; one of nobody's is unknown.
@@ -49,7 +52,8 @@ pub(super) async fn verify(
         port: asked.port,
         at: asked.at.unwrap_or(now),
     };
-    Ok(Answer(answer(decide(&rules, &attempt))))
+    let consent = found.facts.as_ref().and_then(|facts| facts.consent.as_ref());
+    Ok(Answer(answer(decide(&rules, &attempt), consent)))
 }
 
 /// The public port of this number that leads to the box, and the access that it leads to; or one that
@@ -84,21 +88,29 @@ async fn rules(app: &App, boxes: &[DeviceId], now: DateTime<Utc>) -> Result<Rule
     Ok(rules)
 }
 
-fn answer(verdict: Verdict) -> VerifyAnswer {
-    match verdict {
-        Verdict::Allow(permit) => VerifyAnswer {
+/// What the relay decides, and then the box, as far as it has told.
+fn answer(verdict: Verdict, consent: Option<&Consent>) -> VerifyAnswer {
+    let refused = |code: &str, reason: String| VerifyAnswer {
+        allowed: false,
+        code: code.to_owned(),
+        reason,
+        access: None,
+        until: None,
+    };
+    let permit = match verdict {
+        Verdict::Allow(permit) => permit,
+        Verdict::Deny(denial) => return refused(denial.code(), denial.to_string()),
+    };
+    match consent.and_then(|consent| consent.objection(permit.access())) {
+        Some(refusal) => {
+            VerifyAnswer { access: Some(permit.access()), ..refused(refusal.code(), refusal.to_string()) }
+        }
+        None => VerifyAnswer {
             allowed: true,
             code: "allowed".to_owned(),
             reason: format!("allowed until {}", permit.until().format("%Y-%m-%d %H:%M:%S UTC")),
             access: Some(permit.access()),
             until: Some(permit.until()),
-        },
-        Verdict::Deny(denial) => VerifyAnswer {
-            allowed: false,
-            code: denial.code().to_owned(),
-            reason: denial.to_string(),
-            access: None,
-            until: None,
         },
     }
 }

@@ -241,7 +241,7 @@ async fn listen(agent: &Agent, from: &mut RecvStream, dialled: &Dialled) -> anyh
     loop {
         match receive(from, LARGE).await.context("the tunnel was lost")? {
             ToAgent::Grants(signed) => {
-                if let Err(rejected) = agent.holder.accept(signed).await {
+                if let Err(rejected) = agent.accept(signed).await {
                     tracing::warn!("grants not taken: {rejected}");
                 }
             }
@@ -261,21 +261,25 @@ async fn listen(agent: &Agent, from: &mut RecvStream, dialled: &Dialled) -> anyh
 async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts, question: &Notify) -> Unending {
     let (mut handed, mut ssh) = (agent.handed.subscribe(), agent.ssh.subscribe());
     let (mut paused, mut https) = (agent.pause.watch(), agent.https.standing.subscribe());
+    let mut decisions = agent.approvals.watch();
     let mut held = 0;
     let mut asked = None;
     loop {
         ssh.mark_unchanged();
         paused.mark_unchanged();
         https.mark_unchanged();
+        decisions.mark_unchanged();
         let revision = handed.borrow_and_update().revision;
-        if revision > held {
-            tell(&mut to, &ToRelay::Holding { revision }).await?;
-            held = revision;
-        }
+        // First what the owner says of the accesses, then that they are there: an access that waits for
+        // approval is at no moment taken for one that works.
         let facts = agent.facts();
         if facts != said {
             tell(&mut to, &ToRelay::Facts(facts.clone())).await?;
             said = facts;
+        }
+        if revision > held {
+            tell(&mut to, &ToRelay::Holding { revision }).await?;
+            held = revision;
         }
         if let Some(csr) = renewal(agent, asked, agent.clock.now())? {
             tell(&mut to, &ToRelay::Renew { csr }).await?;
@@ -288,6 +292,7 @@ async fn speak(agent: &Agent, mut to: SendStream, mut said: BoxFacts, question: 
             _ = paused.changed() => {}
             _ = https.changed() => {}
             () = question.notified() => tell(&mut to, &ToRelay::WhereAmI).await?,
+            _ = decisions.changed() => {}
             () = sleep(RENEWAL_CHECK) => {}
         }
     }

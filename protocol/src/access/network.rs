@@ -61,6 +61,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether each of these networks lies inside one of the others.
+    pub fn lie_within(&self, others: &Self) -> bool {
+        self.0.iter().all(|network| others.0.iter().any(|other| other.contains(network)))
+    }
+
     /// Whether the whole of a family may come in.
     pub fn admit_everyone(&self) -> bool {
         self.0.iter().any(|network| network.prefix_len() == 0)

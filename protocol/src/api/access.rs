@@ -131,6 +131,9 @@ pub struct Access {
     /// Who asked for it from outside the account, if it was not made from within.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<String>,
+    /// Who has to approve it while its status is `pending_approval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<Approver>,
     /// When an owner approved what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<DateTime<Utc>>,
@@ -149,7 +152,8 @@ pub struct Access {
 pub enum AccessStatus {
     /// The box is offline, or the rule is not yet in force on every connected relay.
     Pending,
-    /// Somebody outside the account asks for it, and an owner has to decide; until then it is no rule.
+    /// It lets nobody in until it is approved: by an owner of the account if somebody outside asks for it,
+    /// on the box itself if the box's owner wants that.
     PendingApproval,
     /// It works.
     Active,
@@ -157,6 +161,17 @@ pub enum AccessStatus {
     Expired,
     /// It was deleted.
     Revoked,
+}
+
+/// Who has to approve an access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Approver {
+    /// An owner of the account.
+    Account,
+    /// Somebody on the box: `postern-agent approve`.
+    Box,
 }
 
 /// A key, as people compare it.

@@ -95,11 +95,13 @@ fn facts_at_their_limits_fit_a_small_message_and_beyond_them_are_refused() {
         }),
         default_login: read(&"l".repeat(32)),
         paused: true,
+        consent: Some(Consent { approved: vec![read("k7f2q5xw3a"); MAX_GRANTS], denied: vec![] }),
     };
     assert_eq!(full.check(), Ok(()));
     assert!(encode(&ToRelay::Facts(full.clone())).len() - HEADER <= SMALL);
 
-    let beyond: [fn(&mut BoxFacts); 11] = [
+    let beyond: [fn(&mut BoxFacts); 12] = [
+        |facts| facts.consent.as_mut().unwrap().denied.push(read("k7f2q5xw3a")),
         |facts| facts.agent_version.push('x'),
         |facts| facts.hostname.push('x'),
         |facts| facts.platform.push('x'),

@@ -134,7 +134,7 @@ impl From<DecideError> for ApiError {
         match problem {
             DecideError::Unknown => not_found(),
             DecideError::NotAsked => {
-                Self::new(Code::NothingToDecide, "this access waits for no decision: look at its status")
+                Self::new(Code::NothingToDecide, "this access waits for no decision here: look at its status")
             }
             DecideError::TooMany => super::too_many(),
             DecideError::Lease(problem) => problem.into(),

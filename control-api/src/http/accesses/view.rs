@@ -39,6 +39,7 @@ pub(in crate::http) fn view(
         status_reason: standing.reason(device),
         revision: access.revision,
         asked_by: access.asked_by.clone(),
+        approver: standing.approver(),
         approved_at: access.approved_at,
         created_by: access.created_by.clone(),
         connection: Some(())

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{Redirect, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use postern_protocol::api::{Access, AccessStatus, Device, EditAccess, Role, VisitOutcome};
+use postern_protocol::api::{Access, AccessStatus, Approver, Device, EditAccess, Role, VisitOutcome};
 use serde::Deserialize;
 
 use super::form::Form;
@@ -126,7 +126,7 @@ fn state<G>(
         section id="access" {
             div.head.title {
                 h1 { (words.fill(words.access_to, &[device.name.as_str()])) }
-                p.status { (pieces::access_state(access.status, words)) " " small { (words.why(access, device)) }
+                p.status { (pieces::access_state(access, words)) " " small { (words.why(access, device)) }
                     @if lives { " · " span.countdown { (moments::left(access.expires_at, now, words)) }
                         " " small { (words.left) } } }
             }
@@ -197,7 +197,7 @@ pub(super) fn port(port: u16, device: &Device, words: &Words) -> String {
 /// What somebody outside asks for is for an owner to decide.
 pub(super) fn decision<G>(page: &Page<G>, access: &Access) -> Markup {
     let words = page.words;
-    let may = access.status == AccessStatus::PendingApproval && page.caller.role >= Role::Owner;
+    let may = access.approver == Some(Approver::Account) && page.caller.role >= Role::Owner;
     html! {
         @if may {
             form.actions method="post" action={ "/console/accesses/" (access.id) "/decide" } {

@@ -138,6 +138,9 @@ fn facts<G>(page: &Page<G>, device: &Device, activity: &DeviceActivity, now: Dat
                 div { dt { (words.fill(words.last_days, &[&DAYS.to_string()])) }
                     dd { (pieces::sparkline(&activity.days, words)) } }
             }
+            @if device.facts.as_ref().is_some_and(|facts| facts.consent.is_some()) {
+                p.note { (words.consent_why) }
+            }
             (host_keys::panel(page, device))
             @if device.facts.as_ref().is_some_and(|facts| facts.paused) {
                 p.note { (words.paused_why) }
@@ -169,7 +172,7 @@ fn list<G>(
                     summary { (words.over) " (" (over.len()) ")" }
                     ul.accesses.over { @for access in over {
                         li.card {
-                            (pieces::access_state(access.status, words)) " "
+                            (pieces::access_state(access, words)) " "
                             a href={ "/console/accesses/" (access.id) } { code { (access.id) } } " "
                             (access::port(access.exposed_port, device, words)) " · "
                             (pieces::networks(&access.allowed_ips)) " · " (moments::at(access.status_since))
@@ -194,7 +197,7 @@ fn item<G>(
         li.card id={ "access-" (access.id) } {
             div.head {
                 p.status {
-                    (pieces::access_state(access.status, words)) " "
+                    (pieces::access_state(access, words)) " "
                     small { (words.why(access, device)) }
                 }
                 p { span.countdown { (moments::left(access.expires_at, now, words)) } " " small { (words.left) } }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use postern_protocol::api::{AccessStatus, Device, DeviceStatus};
+use postern_protocol::api::{Access, AccessStatus, Approver, Device, DeviceStatus};
 use postern_protocol::wire::{BoxFacts, SshServerKind, Transport, WhyTcp};
 use qrcode::{Color, EcLevel, QrCode};
 
@@ -112,8 +112,11 @@ pub(super) fn networks(allowed: &[String]) -> String {
 }
 
 /// Whether an access works.
-pub(super) fn access_state(status: AccessStatus, words: &Words) -> Markup {
-    let (class, text) = match status {
+pub(super) fn access_state(access: &Access, words: &Words) -> Markup {
+    let (class, text) = match access.status {
+        AccessStatus::PendingApproval if access.approver == Some(Approver::Box) => {
+            ("wait", words.pending_on_box)
+        }
         AccessStatus::Active => ("good", words.active),
         AccessStatus::Pending => ("wait", words.pending),
         AccessStatus::PendingApproval => ("wait", words.pending_approval),

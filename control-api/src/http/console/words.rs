@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use postern_protocol::api::{Access, AccessStatus, Device, DeviceStatus, Problem, Role};
+use postern_protocol::api::{Access, AccessStatus, Approver, Device, DeviceStatus, Problem, Role};
 use postern_protocol::connection::Form;
 use postern_protocol::ssh_key::Unusable;
 
@@ -64,6 +64,13 @@ impl Words {
             (AccessStatus::Active, _) => "en vigueur au relais et sur la box",
             (AccessStatus::Expired, _) => "sa durée est écoulée",
             (AccessStatus::Revoked, _) => "il a été supprimé",
+            (AccessStatus::PendingApproval, _) if access.approver == Some(Approver::Box) => {
+                let denied = device.facts.iter().flat_map(|facts| &facts.consent);
+                match denied.flat_map(|consent| &consent.denied).any(|denied| *denied == access.id) {
+                    true => "le propriétaire de la box l'a refusé",
+                    false => "cet accès attend d'être approuvé sur la box : postern-agent approve",
+                }
+            }
             (AccessStatus::PendingApproval, _) => {
                 "quelqu'un d'extérieur le demande, et un propriétaire décide"
             }

@@ -68,13 +68,22 @@ fn facts() -> BoxFacts {
         }),
         default_login: read("root"),
         paused: false,
+        consent: None,
     }
 }
 
 fn builtin_facts() -> BoxFacts {
     let ssh =
         SshServer { kind: SshServerKind::Builtin, version: "postern".into(), port: 0, host_keys: vec![] };
-    BoxFacts { ssh: Some(ssh), services: vec![], certificate: None, paused: true, ..facts() }
+    let consent = Consent { approved: vec![read("k7f2q5xw3a")], denied: vec![read("aaaaaaaaaa")] };
+    BoxFacts {
+        ssh: Some(ssh),
+        services: vec![],
+        certificate: None,
+        paused: true,
+        consent: Some(consent),
+        ..facts()
+    }
 }
 
 pub(super) fn join_request() -> JoinRequest {

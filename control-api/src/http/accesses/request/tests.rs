@@ -24,6 +24,7 @@ fn device() -> DeviceRecord {
         certificate: None,
         default_login: "admin".parse().unwrap(),
         paused: false,
+        consent: None,
     };
     DeviceRecord {
         id: DeviceId::from_entropy([1; 10]),

@@ -169,6 +169,9 @@ pub(super) fn reason<'a>(code: &str, reason: &'a str) -> Cow<'a, str> {
         "relay_restarted" => "le relais a redémarré",
         "cut" => "un opérateur a coupé la visite",
         "stalled" => "la visite s'est figée",
+        "not_approved" => "l'accès attend d'être approuvé sur la box : postern-agent approve",
+        "denied_by_owner" => "le propriétaire de la box a refusé cet accès",
+        "idle" => "rien n'a été dit pendant trop longtemps",
         "ended_by_box" => "la box a mis fin à la visite",
         _ => return reason.into(),
     };

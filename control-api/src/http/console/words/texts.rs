@@ -201,6 +201,10 @@ texts! {
     active: "active", "actif";
     pending: "pending", "en attente";
     pending_approval: "awaits approval", "à approuver";
+    pending_on_box: "awaits approval on the box", "à approuver sur la box";
+    consent_why:
+        "The owner of this box approves each access on the box itself: postern-agent approvals",
+        "Le propriétaire de cette box approuve chaque accès sur la box même : postern-agent approvals";
     asked_by: "Asked for by", "Demandé par";
     approve: "Approve", "Approuver";
     deny: "Deny", "Refuser";
