@@ -80,7 +80,7 @@ async fn an_access_that_is_changed_beyond_what_was_approved_asks_again() {
     becomes(&stack, &access, AccessStatus::Active).await;
     let key = stack.another_key().await;
     for change in [
-        EditAccess { expires_in: Some("5h".into()), ..EditAccess::default() },
+        EditAccess { expires_in: Some("47h".into()), ..EditAccess::default() },
         EditAccess { public_key: Some(key.public()), ..EditAccess::default() },
         EditAccess { allowed_ips: Some(vec!["127.0.0.0/8".into()]), ..EditAccess::default() },
     ] {
