@@ -52,13 +52,15 @@ async fn every_client_works_with_the_built_in_server() {
 async fn every_client_works_with(server: Server) {
     let stack = with_ports().await;
     let box42 = stack.add_box_running("box42", server).await;
-    let cargo = Cargo::load(stack.scene());
+    let cargo = Cargo::load(stack.scene(), 50_000_000, 3_000_001);
+    let light = Cargo::load(stack.scene(), 5_000_000, 300_001);
     let rows = LocalSet::new();
     let mut running = Vec::new();
     for door in Door::ALL {
         let access = door.open(&stack, &box42).await;
         for client in Client::ALL {
             let visitor = Visitor::new(stack.scene(), client, &access, stack.key()).await;
+            let cargo = if crawls(client, server, door) { &light } else { &cargo };
             running.push(rows.spawn_local(row(visitor, server, door, cargo.clone())));
         }
     }
@@ -68,6 +70,13 @@ async fn every_client_works_with(server: Server) {
         broken.extend(row.await.expect("a row does not panic, its cells may"));
     }
     assert!(broken.is_empty(), "{} cells are broken:\n{}", broken.len(), broken.join("\n"));
+}
+
+/// A megabyte a second, whoever carries it: dropbear takes 24 KiB before it says that there is room for more,
+/// and the `nc` by which its client dials a port holds back the end of these until they are acknowledged,
+/// which a kernel with nothing else to say does 40 ms later.
+fn crawls(client: Client, server: Server, door: Door) -> bool {
+    matches!((client, server, door), (Client::Dbclient, Server::Dropbear, Door::Port))
 }
 
 /// One client's cells, one after the other; what is broken.

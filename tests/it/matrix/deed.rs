@@ -22,7 +22,7 @@ pub(crate) enum Deed {
     Shell,
     /// A command, whose exit code arrives.
     Exec,
-    /// Fifty megabytes into a command.
+    /// Fifty megabytes into a command, as a rule.
     Input,
     /// A file there and back by sftp.
     Sftp,
@@ -40,22 +40,24 @@ pub(crate) enum Deed {
 #[derive(Debug, Clone)]
 pub(crate) struct Cargo {
     scene: Arc<Scene>,
-    /// Fifty megabytes, and their checksum as sha256sum prints it.
+    /// What is fed to a command, and its checksum as sha256sum prints it.
     large: Arc<(Vec<u8>, String)>,
+    /// The bytes of a file that is copied.
+    parcel: usize,
 }
 
 impl Cargo {
-    pub(crate) fn load(scene: &Arc<Scene>) -> Self {
-        let bytes = random(50_000_000);
+    pub(crate) fn load(scene: &Arc<Scene>, large: usize, parcel: usize) -> Self {
+        let bytes = random(large);
         let checksum = HEXLOWER.encode(&checksum(&bytes));
-        Self { scene: scene.clone(), large: Arc::new((bytes, checksum)) }
+        Self { scene: scene.clone(), large: Arc::new((bytes, checksum)), parcel }
     }
 
     /// A file to be copied there, and back from there.
     fn parcel(&self) -> Parcel {
         let dir = self.scene.new_dir("parcel");
         let [here, there, back] = ["here", "there", "back"].map(|name| dir.join(name));
-        fs::write(&here, random(3_000_001)).expect("a file to copy");
+        fs::write(&here, random(self.parcel)).expect("a file to copy");
         Parcel { dir, here, there, back }
     }
 }
