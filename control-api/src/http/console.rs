@@ -20,6 +20,7 @@ use super::Shared;
 mod access;
 mod accounts;
 mod assets;
+mod audit;
 mod boxes;
 mod change;
 mod connect;
@@ -85,6 +86,8 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/console/users/{user}/delete", post(people::delete))
         .route("/console/tokens", get(tokens::list).post(tokens::add))
         .route("/console/tokens/{token}/delete", post(tokens::delete))
+        .route("/console/visits/{visit}/cut", post(visits::cut_off))
+        .route("/console/audit", get(audit::list))
         .route("/console/accounts", get(accounts::list).post(accounts::add))
         .route("/console/accounts/{account}", post(accounts::rename))
         .route("/console/accounts/{account}/close", post(accounts::close))

@@ -141,7 +141,7 @@ pub(super) async fn cut_off(app: &App, caller: &Caller, visit: &str) -> Result<O
 /// How often to look whether a visit is over although no bell rang.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-fn not_found() -> ApiError {
+pub(super) fn not_found() -> ApiError {
     ApiError::new(Code::VisitNotFound, "no visit has this id")
 }
 

@@ -173,7 +173,8 @@ pub(super) fn terms(
 fn origin(access: &Access, words: &Words) -> Markup {
     html! {
         dl.facts {
-            div { dt { (words.created) } dd { (moments::at(access.created_at)) } }
+            div { dt { (words.created) } dd { (moments::at(access.created_at))
+                @if let Some(actor) = &access.created_by { " " small { (words.by) " " (actor.name) } } } }
             @if let Some(key) = &access.public_key {
                 div { dt { (words.fingerprint) } dd {
                     code { (key.fingerprint) } " " small { (key.r#type) " · " (key.bits) " " (words.bits) }

@@ -69,6 +69,7 @@ pub(super) enum Section {
     Boxes,
     Users,
     Tokens,
+    Audit,
     Accounts,
     Relays,
 }
@@ -92,6 +93,7 @@ impl<G> Page<G> {
                 @if self.caller.role >= Role::Owner {
                     (link("/console/users", words.users, section == Section::Users))
                     (link("/console/tokens", words.tokens, section == Section::Tokens))
+                    (link("/console/audit", words.audit, section == Section::Audit))
                 }
                 @if self.caller.admin {
                     (link("/console/accounts", words.accounts, section == Section::Accounts))

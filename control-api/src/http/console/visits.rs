@@ -1,6 +1,7 @@
 //! Who is on a box, and who was there or was refused.
 
 use axum::extract::State;
+use axum::response::Redirect;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use postern_protocol::api::{Visit, VisitOutcome};
@@ -8,12 +9,12 @@ use serde::Deserialize;
 
 use super::moments;
 use super::page::{Page, Section};
-use super::pieces::Bin;
 use super::words::Words;
+use crate::http::auth::Operator;
 use crate::http::error::ApiError;
 use crate::http::extract::{Path, Query};
 use crate::http::paging::{Cursor, Wanted};
-use crate::http::{Shared, devices};
+use crate::http::{Shared, devices, visits};
 use crate::store::VisitFilter;
 
 /// Visits that go on, and how to end them.
@@ -26,27 +27,39 @@ pub(super) fn present(visits: &[Visit], may_cut: bool, words: &Words, now: DateT
                 ul.accesses { @for visit in visits { li.card.visit {
                     span { strong { (visit.source) } " → " (reached(visit)) }
                     span { (moments::lasting(visit.started_at, now, words)) }
+                    span.moved {
+                        span title=(words.bytes_up) { "↑ " span.hidden { (words.bytes_up) " " } (moments::bytes(visit.bytes_up)) } " "
+                        span title=(words.bytes_down) { "↓ " span.hidden { (words.bytes_down) " " } (moments::bytes(visit.bytes_down)) }
+                    }
                     @if let Some(access) = visit.access {
                         span { a href={ "/console/accesses/" (access) } { code { (access) } } }
-                        @if may_cut { (cut(visit, words)) }
                     }
+                    @if may_cut { (cut(visit, words)) }
                 } } }
-                p.hint { (words.bytes_at_the_end) }
             }
         }
     }
 }
 
-/// A visit ends with its access; there is no lesser way.
+/// Ends one visit. Its access stays, so this takes no confirmation.
 fn cut(visit: &Visit, words: &Words) -> Markup {
     html! {
-        @if let Some(access) = visit.access {
-            (Bin {
-                id: &format!("cut-{}", visit.id), verb: words.cut, what: visit.id.as_str(),
-                to: &format!("/console/accesses/{access}/delete"), why: words.cut_why,
-            }.show(words))
+        form.inline method="post" action={ "/console/visits/" (visit.id) "/cut" } {
+            button.quiet title=(words.cut_why) { (words.cut) span.hidden { " " (visit.id) } }
         }
     }
+}
+
+/// Ends one visit, and shows its box again.
+pub(super) async fn cut_off(
+    page: Page<Operator>,
+    State(app): State<Shared>,
+    Path(visit): Path<String>,
+) -> Result<Redirect, ApiError> {
+    let found = page.caller.account.visit(visit.parse().map_err(|_| visits::not_found())?).await?;
+    visits::cut_off(&app, &page.caller, &visit).await?;
+    let device = found.and_then(|visit| visit.device);
+    Ok(Redirect::to(&device.map_or(super::HOME.to_owned(), |id| format!("/console/boxes/{id}#present"))))
 }
 
 fn reached(visit: &Visit) -> String {
@@ -93,17 +106,17 @@ fn row(visit: &Visit, words: &Words) -> Markup {
                 span { span.state.(class) { (outcome) }
                 " " small { (words.reason(&visit.code, &visit.reason)) } }
             }
-            td.number.none[visit.outcome != VisitOutcome::Ended] data-label=(words.bytes_up) { (counted(visit, visit.bytes_up)) }
-            td.number.none[visit.outcome != VisitOutcome::Ended] data-label=(words.bytes_down) { (counted(visit, visit.bytes_down)) }
+            td.number.none[visit.outcome == VisitOutcome::Refused] data-label=(words.bytes_up) { (counted(visit, visit.bytes_up)) }
+            td.number.none[visit.outcome == VisitOutcome::Refused] data-label=(words.bytes_down) { (counted(visit, visit.bytes_down)) }
         }
     }
 }
 
-/// Bytes are told when a visit is over.
+/// Whoever was refused moved none.
 fn counted(visit: &Visit, bytes: u64) -> String {
     match visit.outcome {
-        VisitOutcome::Ended => moments::bytes(bytes),
-        VisitOutcome::Open | VisitOutcome::Refused => "–".to_owned(),
+        VisitOutcome::Ended | VisitOutcome::Open => moments::bytes(bytes),
+        VisitOutcome::Refused => "–".to_owned(),
     }
 }
 

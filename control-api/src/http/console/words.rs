@@ -9,6 +9,7 @@ use postern_protocol::ssh_key::Unusable;
 
 use super::language::Language;
 
+mod deeds;
 mod french;
 mod texts;
 

@@ -1,6 +1,7 @@
 //! What a person does, form by form.
 
 use super::*;
+use crate::tests::harness::OWNER;
 
 #[tokio::test]
 async fn an_access_is_created_extended_edited_and_deleted_by_forms_alone() {
@@ -135,6 +136,72 @@ async fn verify_says_which_rule_decides() {
     assert!(outside.text.contains("address not allowed: 192.0.2.2"), "{}", outside.text);
     let french = browser.ask("POST", &path, Some(form(&[("source", "x"), ("port", "22")])), "fr").await;
     assert!(french.status == 422 && french.text.contains("Écrivez une adresse IP."), "{}", french.text);
+}
+
+#[tokio::test]
+async fn one_visit_is_cut_while_its_access_and_the_others_go_on() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let browser = Browser::new(&api).await;
+    let device = online_box(&api, &relay, "box42").await;
+    let fields = [("port", "22"), ("from", "192.0.2.1"), ("ends", "1h"), ("key", KEY)];
+    let made = browser.post(&format!("/console/boxes/{device}/accesses"), &fields).await;
+    let access = sent_to(&made).rsplit('/').next().unwrap().to_owned();
+    assert!(
+        said(&browser.get(&format!("/console/accesses/{access}")).await).contains(OWNER.0),
+        "who made it"
+    );
+    let tell = async |visit: &str, outcome: &str, bytes: u64| {
+        let visit = json!({
+            "id": visit, "relay": relay.id, "device": device, "access": access, "entrance": "gate", "port": 22,
+            "source": "192.0.2.1", "source_port": 5000, "started_at": "2026-11-21T12:00:00Z",
+            "outcome": outcome, "code": outcome, "reason": "", "bytes_up": bytes, "bytes_down": 0,
+        });
+        assert_eq!(relay.post("visits", json!({ "events": [visit] })).await.status, 204);
+    };
+    tell("vvvvvvvvvv", "open", 100 << 20).await;
+    tell("wwwwwwwwww", "open", 0).await;
+    let page = browser.get(&format!("/console/boxes/{device}")).await;
+    assert!(page.text.contains("Live visits (2)") && said(&page).contains("100 MiB"), "{}", page.text);
+    let path = "/console/visits/vvvvvvvvvv/cut";
+    assert!(page.text.contains(&format!("action=\"{path}\"")), "{}", page.text);
+    let (answer, ()) = tokio::join!(browser.post(path, &[]), async {
+        let (relay, mut bell) = (relay.id.parse().unwrap(), api.app.store.rules_bell());
+        while api.app.store.pending_cuts(relay).await.unwrap().is_empty() {
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(100), bell.changed()).await;
+        }
+        tell("vvvvvvvvvv", "ended", 100 << 20).await;
+    });
+    assert_eq!(sent_to(&answer), format!("/console/boxes/{device}#present"));
+    assert_eq!(api.get("/v1/visits?outcome=open").await.items("id"), ["wwwwwwwwww"]);
+    assert_eq!(api.get(&format!("/v1/accesses/{access}")).await.json["status"].as_str(), Some("pending"));
+}
+
+#[tokio::test]
+async fn the_audit_says_who_did_what_in_the_readers_language() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let browser = Browser::new(&api).await;
+    let device = online_box(&api, &relay, "box42").await;
+    sent_to(&browser.post(&format!("/console/boxes/{device}/rename"), &[("name", "paris")]).await);
+    let english = browser.get("/console/audit").await;
+    for part in ["box renamed", "<del title=\"box42\">box42</del>", "paris", OWNER.0, &device] {
+        assert!(english.text.contains(part), "{part} in {}", english.text);
+    }
+    assert!(browser.get_in("fr", "/console/audit").await.text.contains("box renommée"));
+    for number in 0..60 {
+        sent_to(
+            &browser
+                .post(&format!("/console/boxes/{device}/rename"), &[("name", &format!("box-{number}"))])
+                .await,
+        );
+    }
+    let first = browser.get("/console/audit").await.text;
+    let more =
+        first.split("href=\"/console/audit?").nth(1).expect("there is more").split('"').next().unwrap();
+    let second = browser.get(&format!("/console/audit?{more}")).await.text;
+    assert!(!first.contains("box created") && second.contains("box created"), "{second}");
+    assert_eq!(browser.get("/console/audit?cursor=x").await.status, 400);
 }
 
 #[tokio::test]

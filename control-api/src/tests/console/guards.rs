@@ -4,7 +4,7 @@ use super::*;
 use crate::tests::harness::OWNER;
 
 /// Every page, with ids that nobody has.
-const PAGES: [(&str, &str); 36] = [
+const PAGES: [(&str, &str); 38] = [
     ("GET", "/console"),
     ("GET", "/console/live"),
     ("POST", "/console/boxes"),
@@ -34,6 +34,8 @@ const PAGES: [(&str, &str); 36] = [
     ("POST", "/console/tokens"),
     ("POST", "/console/tokens/aaaaaaaaaa/delete"),
     ("POST", "/console/boxes/aaaaaaaaaa/host-keys"),
+    ("POST", "/console/visits/aaaaaaaaaa/cut"),
+    ("GET", "/console/audit"),
     ("GET", "/console/accounts"),
     ("POST", "/console/accounts"),
     ("POST", "/console/accounts/aaaaaaaaaa"),
@@ -163,7 +165,9 @@ async fn a_viewer_sees_no_form_and_can_send_none() {
         viewer.post(&format!("/console/boxes/{device}/delete"), &[("name", "box42")]).await.status,
         403
     );
+    assert_eq!(viewer.post("/console/visits/aaaaaaaaaa/cut", &[]).await.status, 403);
     assert_eq!(viewer.get("/console/users").await.status, 403);
+    assert_eq!(viewer.get("/console/audit").await.status, 403);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ async fn no_text_of_anybodys_is_markup() {
         format!("/console/accesses/{access}"),
         "/console/users".to_owned(),
         "/console/tokens".to_owned(),
+        "/console/audit".to_owned(),
         "/console/accounts".to_owned(),
         "/console/relays".to_owned(),
     ];

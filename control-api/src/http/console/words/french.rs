@@ -25,6 +25,8 @@ pub(super) fn problem(problem: &Problem) -> Cow<'_, str> {
         "route_not_found" | "method_not_allowed" => "Cette page n'existe pas.",
         "device_not_found" => "Aucune box ne porte ce nom ou cet identifiant.",
         "access_not_found" => "Aucun accès ne porte cet identifiant.",
+        "visit_not_found" => "Aucune visite ne porte cet identifiant.",
+        "invalid_cursor" => "Cette suite de liste n'existe pas ; reprenez la liste à son début.",
         "user_not_found" => "Aucun utilisateur ne porte ce nom ou cet identifiant.",
         "token_not_found" => "Aucun jeton ne porte cet identifiant.",
         "body_too_large" => "Le formulaire est trop long.",

@@ -235,13 +235,8 @@ texts! {
     change: "Edit", "Modifier";
     not_used_yet: "Nobody has come by this access yet.", "Personne n’est encore venu par cet accès.";
     cut: "Cut", "Couper";
-    cut_why:
-        "A visit ends with its access: this deletes the access, and every visit by it ends at once. It cannot be undone.",
-        "Une visite prend fin avec son accès : ceci supprime l’accès, et toutes ses visites finissent sur-le-champ. C’est sans retour.";
+    cut_why: "Ends this visit at once; the access stays, and its holder may come again.", "Met fin à cette visite sur-le-champ ; l’accès reste, et son titulaire peut revenir.";
     nobody_there: "Nobody is on this box now.", "Personne n’est sur cette box en ce moment.";
-    bytes_at_the_end:
-        "How many bytes went through is told when a visit is over.",
-        "Le volume échangé est connu à la fin d’une visite.";
     history: "Visits", "Visites";
     no_history:
         "Nobody has come yet. Who comes, and who is refused and why, will stand here.",
@@ -316,6 +311,14 @@ texts! {
     known_keys: "Known until now", "Connues jusqu’ici";
     shown_keys: "Shown since", "Montrées depuis le";
     confirm_keys: "They are the box’s own: confirm them", "Ce sont bien les siennes : confirmer";
+    by: "by", "par";
+    audit: "Audit", "Journal";
+    audit_what:
+        "Every change in this account, chained so that none can be altered or taken out unnoticed. Whoever runs the control API checks that with",
+        "Chaque changement dans ce compte, enchaîné de sorte qu’aucun ne puisse être modifié ou retiré sans que cela se voie. Qui exploite l’API le vérifie avec";
+    who: "Who", "Qui";
+    what_was_done: "What was done", "Ce qui a été fait";
+    to_what: "To what", "Sur quoi";
     accounts: "Accounts", "Comptes";
     accounts_what:
         "Each account has its own boxes, accesses, users and tokens, and nothing crosses them. You see them from outside: what an account has stays its own.",
