@@ -5,7 +5,7 @@
 //! it is told, and stays there until the control API has it; see [`spool`].
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use chrono::Utc;
 use postern_protocol::Refusal;
 use postern_protocol::access::{Denial, Door, Entrance};
 use postern_protocol::api::{Visit, VisitEvent, VisitOutcome};
-use postern_protocol::id::{AccessId, RelayId, VisitId};
+use postern_protocol::id::{AccessId, DeviceId, RelayId, VisitId};
 use postern_protocol::ssh_key::PublicKey;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Pace;
+use crate::admission::{Pace, SourceNetwork};
 use crate::metrics::{Code, Metrics};
 use crate::session::Call;
 use crate::splice::Tally;
@@ -28,7 +28,8 @@ pub(crate) mod spool;
 use ongoing::Ongoing;
 use spool::Spool;
 
-/// Strangers of one source that are written down: one in ten seconds, after a first few.
+/// Strangers of one source at one access, or at none, that are written down: one in ten seconds, after a first
+/// few. So nobody hides what they try at one door behind noise at another.
 const STRANGER_EVERY: Duration = Duration::from_secs(10);
 const STRANGER_BURST: u32 = 10;
 
@@ -42,8 +43,11 @@ pub(crate) struct Audit {
     metrics: Metrics,
     spool: Spool,
     ongoing: Ongoing,
-    strangers: Arc<Mutex<Pace>>,
+    strangers: Arc<Mutex<Pace<Knock>>>,
 }
+
+/// Who is at a door, and what they named there.
+type Knock = (SourceNetwork, Option<AccessId>, Option<DeviceId>);
 
 impl Audit {
     pub(crate) fn new(relay: RelayId, metrics: Metrics, spool: Spool) -> Self {
@@ -100,7 +104,7 @@ impl Audit {
     ) {
         let denial = if access.is_some() { Denial::WrongKey } else { Denial::UnknownAccess };
         self.metrics.strangers.get_or_create(&Code { code: denial.code() }).inc();
-        if !self.may_write_down(visitor.ip()) {
+        if !self.may_write_down((visitor.ip().into(), access, None)) {
             return;
         }
         let now = Utc::now();
@@ -125,8 +129,8 @@ impl Audit {
         });
     }
 
-    fn may_write_down(&self, source: IpAddr) -> bool {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).admit(source, Instant::now())
+    fn may_write_down(&self, knock: Knock) -> bool {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).admit(knock, Instant::now())
     }
 
     fn write(&self, visit: Visit) {
@@ -208,7 +212,8 @@ impl Record {
             if self.opened { "visit ends" } else { "visit refused" }
         );
         // Only the gate has seen a proof; elsewhere a refused visitor may be anybody, any number of times.
-        if self.opened || visit.entrance == Door::Gate || self.audit.may_write_down(visit.source) {
+        let knock = (visit.source.into(), visit.access, visit.device);
+        if self.opened || visit.entrance == Door::Gate || self.audit.may_write_down(knock) {
             self.audit.write(visit);
         }
     }
