@@ -3,42 +3,52 @@
 //! Unless its settings say otherwise the agent passes bytes through, and looks only which certificate
 //! the local page shows, so that people can compare it with what their browser warns of. With a
 //! certificate of its own (`certificate`), given as a file or obtained from an authority (`acme`, which
-//! proves the name by `challenge`), it ends TLS and speaks HTTP to the local page (`page`, `headers`,
-//! `upstream`).
+//! proves the name by `challenge`), it ends TLS and speaks HTTP to the local page (`ended`, then `page`,
+//! `headers`, `upstream`). An agent that was built without the feature `https` cannot (`passed`).
 
-use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use postern_protocol::Refusal;
-use postern_protocol::access::Door;
-use postern_protocol::wire::{Open, Web, WebCertificate};
+use postern_protocol::wire::{Opening, Web, WebCertificate, io};
 use tokio::sync::watch;
 
-use crate::agent::Agent;
-use crate::config::{CertificateSource, HttpsSettings, LocalService, Speaks};
+use crate::config::WEB_PORT;
+use crate::serve::Stream;
 
+#[cfg(feature = "https")]
 mod acme;
+#[cfg(feature = "https")]
 mod authority;
+#[cfg(feature = "https")]
 mod certificate;
+#[cfg(feature = "https")]
 mod challenge;
+#[cfg(feature = "https")]
+mod ended;
+#[cfg(feature = "https")]
 mod file;
+#[cfg(feature = "https")]
 mod headers;
 mod look;
+#[cfg(feature = "https")]
 mod page;
+#[cfg(not(feature = "https"))]
+mod passed;
+mod shown;
 mod stream;
-#[cfg(test)]
+#[cfg(all(test, feature = "https"))]
 mod tests;
 mod upstream;
 
+#[cfg(feature = "https")]
+pub(crate) use ended::follow;
+#[cfg(feature = "https")]
 pub(crate) use page::Page;
+#[cfg(not(feature = "https"))]
+pub(crate) use passed::{Page, follow};
 pub(crate) use stream::VisitStream;
 pub(crate) use upstream::proxy_header;
-
-use certificate::Certificate;
-use challenge::Proofs;
-use upstream::Upstream;
 
 /// What the agent knows of TLS on this box.
 #[derive(Debug, Default)]
@@ -48,14 +58,16 @@ pub(crate) struct Https {
     /// Which certificate browsers see.
     pub(crate) standing: watch::Sender<Standing>,
     /// What is shown to a certificate authority that asks whose a name is.
-    proofs: Proofs,
+    #[cfg(feature = "https")]
+    proofs: challenge::Proofs,
 }
 
 /// How the certificate stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Standing {
     /// The one with which the agent ends TLS.
-    held: Option<Arc<Certificate>>,
+    #[cfg(feature = "https")]
+    held: Option<std::sync::Arc<certificate::Certificate>>,
     /// The one that browsers see.
     pub(crate) shown: Option<WebCertificate>,
     /// Why there is none, or no newer one.
@@ -64,61 +76,7 @@ pub(crate) struct Standing {
     pub(crate) next_attempt: Option<DateTime<Utc>>,
 }
 
-impl Standing {
-    /// The agent ends TLS with this certificate.
-    fn holding(certificate: Arc<Certificate>) -> Self {
-        Self { shown: Some(certificate.shown.clone()), held: Some(certificate), ..Self::default() }
-    }
-}
-
-/// Keeps the certificate.
-pub(crate) async fn follow(agent: &Agent) -> Infallible {
-    match &agent.config.https.certificate {
-        CertificateSource::Pass => look::follow(agent).await,
-        CertificateSource::File(files) => file::follow(agent, files).await,
-        CertificateSource::Acme(settings) => acme::follow(agent, settings).await,
-    }
-}
-
 impl Https {
-    /// The page that the agent shows this visit, if it is the agent who ends its TLS.
-    pub(crate) fn page(
-        &self,
-        settings: &HttpsSettings,
-        open: &Open,
-        service: &LocalService,
-    ) -> Result<Option<Page>, Refusal> {
-        let passed = open.door == Door::Gate || settings.certificate == CertificateSource::Pass;
-        if passed || service.speaks() == Speaks::Anything {
-            return Ok(None);
-        }
-        match self.standing.borrow().held.clone() {
-            Some(certificate) => match Upstream::new(service, open.visitor) {
-                Ok(upstream) => Ok(Some(Page::new(certificate.tls.clone(), upstream, settings.idle))),
-                Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "the page's certificate cannot be checked");
-                    Err(Refusal::ServiceDown)
-                }
-            },
-            // Until there is a certificate, a page shows its own.
-            None if service.speaks() == Speaks::Https => Ok(None),
-            None => {
-                tracing::warn!("there is no certificate yet, and the page has no TLS of its own");
-                Err(Refusal::ServiceDown)
-            }
-        }
-    }
-
-    /// The name that the certificate must be for: the configured one, or the box's under the relay's
-    /// domain.
-    fn name(&self, agent: &Agent) -> Option<String> {
-        let configured = agent.config.https.name.clone();
-        configured.or_else(|| {
-            let label = agent.grants().grants.as_ref()?.label.clone();
-            Some(self.front.borrow().as_ref()?.host(label))
-        })
-    }
-
     /// Puts a standing in place; one that is the same is no change.
     fn stand(&self, standing: Standing) {
         self.standing.send_if_modified(|present| {
@@ -148,3 +106,12 @@ impl Standing {
 
 /// How long to wait for each step of a handshake with something that should answer.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// No certificate is being obtained for this name.
+async fn decline(name: &str, mut stream: Stream) {
+    tracing::info!(name, "a certificate authority asked for a name that is not being proved");
+    let refused = Opening::Refused(Refusal::NotOffered { port: WEB_PORT });
+    if io::send(&mut stream.send, &refused).await.is_ok() {
+        stream.send.finish().await;
+    }
+}

@@ -1,5 +1,6 @@
 //! One visit: decide → connect → splice; decide again when anything changes or the permit ends.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,13 +205,14 @@ async fn shown(
     let ended = CancellationToken::new();
     let _whatever_it_began = ended.clone().drop_guard();
     let stream = VisitStream::new(stream, traffic.clone(), ended.clone());
-    tokio::select! {
-        shown = page.show(stream, &ended) => shown.map(|()| None),
-        refusal = withdrawn => {
-            ended.cancel();
-            Ok(Some(refusal))
-        }
-    }
+    let mut showing = pin!(page.show(stream, &ended));
+    let refusal = tokio::select! {
+        shown = &mut showing => return shown.map(|()| None),
+        refusal = withdrawn => refusal,
+    };
+    // Before the stream goes, which looks for this to know how.
+    ended.cancel();
+    Ok(Some(refusal))
 }
 
 /// A visit to the agent's own SSH server; why it was ended, unless it ended by itself.

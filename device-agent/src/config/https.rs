@@ -77,6 +77,9 @@ pub enum InvalidHttps {
     /// What is set would be without effect.
     #[error("{0} is without effect unless https.certificate = \"{1}\"")]
     WithoutEffect(&'static str, &'static str),
+    /// The agent cannot end TLS.
+    #[error("https.certificate must be \"pass\": this agent was built without the feature https")]
+    LeftOut,
     /// A page behind a network that need not be trusted.
     #[error(
         "the service '{0}' speaks TLS on another machine: set its verify to sha256:<fingerprint> or the \
@@ -100,6 +103,9 @@ impl Default for AcmeSettings {
 impl HttpsSettings {
     /// Whether every page that the agent would speak TLS to says how its certificate is checked.
     pub(super) fn check(&self, services: &Services) -> Result<(), InvalidHttps> {
+        if cfg!(not(feature = "https")) && self.certificate != CertificateSource::Pass {
+            return Err(InvalidHttps::LeftOut);
+        }
         let exposed = |service: &LocalService| {
             let far = service.speaks() == Speaks::Https && !service.address.ip().is_loopback();
             far && service.verify.is_none()

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
-use data_encoding::HEXLOWER;
-use postern_protocol::wire::{BoxFacts, WebCertificate, WebCertificateKind};
+use postern_protocol::wire::{WebCertificate, WebCertificateKind};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::shown::describe;
 use crate::identity::Validity;
-use crate::trust::{fingerprint, provider};
+use crate::trust::provider;
 
 /// What browsers may choose from.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -57,25 +55,4 @@ impl Certificate {
     pub(super) fn is_for(&self, name: &str) -> bool {
         self.shown.names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
-}
-
-/// What people are shown of a certificate (DER).
-pub(super) fn describe(own: &CertificateDer<'_>, kind: WebCertificateKind) -> anyhow::Result<WebCertificate> {
-    let (_, parsed) = X509Certificate::from_der(own).context("reading the certificate")?;
-    let ends_at = DateTime::<Utc>::from_timestamp(parsed.validity().not_after.timestamp(), 0);
-    let names = parsed.subject_alternative_name().ok().flatten();
-    let names = names.into_iter().flat_map(|names| &names.value.general_names);
-    Ok(WebCertificate {
-        kind,
-        names: names.filter_map(host).take(BoxFacts::MAX_NAMES).collect(),
-        fingerprint: HEXLOWER.encode(&fingerprint(own)),
-        ends_at: ends_at.context("a certificate beyond all dates")?,
-    })
-}
-
-/// A host name that is fit to be shown.
-fn host(name: &GeneralName<'_>) -> Option<String> {
-    let GeneralName::DNSName(name) = name else { return None };
-    let fit = name.len() <= BoxFacts::MAX_TEXT && !name.chars().any(char::is_control);
-    fit.then(|| (*name).to_owned())
 }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
-use postern_protocol::Refusal;
 use postern_protocol::tunnel::EndsWell;
 use postern_protocol::wire::{Opening, io};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
@@ -20,8 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::{HANDSHAKE_TIMEOUT, Https};
-use crate::config::WEB_PORT;
+use super::{HANDSHAKE_TIMEOUT, Https, decline};
 use crate::serve::Stream;
 use crate::trust::provider;
 
@@ -98,15 +96,6 @@ impl Https {
                 tracing::info!(name, error = format!("{error:#}"), "the certificate authority saw no proof");
             }
         }
-    }
-}
-
-/// No certificate is being obtained for this name.
-async fn decline(name: &str, mut stream: Stream) {
-    tracing::info!(name, "a certificate authority asked for a name that is not being proved");
-    let refused = Opening::Refused(Refusal::NotOffered { port: WEB_PORT });
-    if io::send(&mut stream.send, &refused).await.is_ok() {
-        stream.send.finish().await;
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use postern_protocol::wire::{WebCertificate, WebCertificateKind};
 use tokio::time::{sleep, timeout};
 
-use super::certificate::describe;
+use super::shown::describe;
 use super::upstream::Upstream;
 use super::{HANDSHAKE_TIMEOUT, Standing};
 use crate::agent::Agent;

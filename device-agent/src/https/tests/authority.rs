@@ -1,7 +1,9 @@
 //! Certificates from an authority.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
+use postern_protocol::access::Door;
 use postern_protocol::wire::{Errand, Opening, WebCertificateKind};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -10,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use super::super::certificate::Certificate;
 use super::super::*;
 use super::pebble::Pebble;
 use super::scene::{Files, NAME, Nginx, Scene, curl, said};

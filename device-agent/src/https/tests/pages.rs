@@ -1,9 +1,12 @@
 //! What browsers get, and what local pages see of them.
 
 use std::process::Stdio;
+use std::sync::Arc;
 
 use chrono::Utc;
+use postern_protocol::access::Door;
 use postern_protocol::wire::WebCertificateKind;
+use quinn::ReadError;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -11,7 +14,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::*;
 use super::scene::{Files, NAME, Nginx, PATIENCE, Scene, curl, free_port, said};
 use crate::trust::{fingerprint, provider};
 
@@ -240,6 +242,17 @@ async fn a_slow_page_is_passed_on_as_it_speaks_and_cut_when_the_owner_says_so() 
     scene.agent.pause.pause(Utc::now()).unwrap();
     assert!(!curl.wait().await.unwrap().success());
     assert_eq!(page.read(&mut [0]).await.unwrap_or(0), 0, "the page is told, too");
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn a_visit_that_must_end_does_not_look_finished_to_the_relay() {
+    let (home, files) = home();
+    let scene = ending_tls(home, &files, &page("http://127.0.0.1:1")).await;
+    let (_to, mut from) = scene.visit(443).await;
+    scene.agent.pause.pause(Utc::now()).unwrap();
+    let end = tokio::time::timeout(PATIENCE, from.read(&mut [0])).await.expect("it ends");
+    assert!(matches!(end, Err(ReadError::Reset(_))), "{end:?}");
     scene.stop().await;
 }
 

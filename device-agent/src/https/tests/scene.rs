@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::access::Door;
@@ -10,7 +11,7 @@ use postern_protocol::id::VisitId;
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::io::{receive, send};
 use postern_protocol::wire::{Errand, Open, Opening};
-use quinn::Connection;
+use quinn::{Connection, RecvStream, SendStream};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::super::*;
+use crate::agent::Agent;
 use crate::config::Config;
 use crate::link;
 use crate::pause::Pause;
@@ -71,21 +73,19 @@ impl Scene {
         Self { home, agent, tunnel, parts }
     }
 
+    /// A visit that the agent has let in, and on which nothing was said yet.
+    pub(super) async fn visit(&self, port: u16) -> (SendStream, RecvStream) {
+        let (mut to, mut from) = self.tunnel.connection.open_bi().await.unwrap();
+        send(&mut to, &visit(Door::Front, port)).await.unwrap();
+        assert_eq!(receive::<_, Opening>(&mut from, SMALL).await.unwrap(), Opening::Opened);
+        (to, from)
+    }
+
     /// A public port of the relay that leads to a port of the box.
     pub(super) async fn entrance(&self, door: Door, port: u16) -> SocketAddr {
-        let errand = move || {
-            Errand::Visit(Open {
-                visit: VisitId::from_entropy(rand::random()),
-                access: grant(port).access,
-                port,
-                visitor: VISITOR.parse().unwrap(),
-                door,
-                revision: 1,
-            })
-        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        self.hand_through(listener, errand);
+        self.hand_through(listener, move || visit(door, port));
         address
     }
 
@@ -126,6 +126,18 @@ impl Scene {
         }
         self.home
     }
+}
+
+/// What a relay says that brings a visitor of this port.
+fn visit(door: Door, port: u16) -> Errand {
+    Errand::Visit(Open {
+        visit: VisitId::from_entropy(rand::random()),
+        access: grant(port).access,
+        port,
+        visitor: VISITOR.parse().unwrap(),
+        door,
+        revision: 1,
+    })
 }
 
 async fn pass(connection: Connection, errand: Errand, mut visitor: TcpStream) {
