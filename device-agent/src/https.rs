@@ -37,7 +37,8 @@ mod page;
 mod passed;
 mod shown;
 mod stream;
-#[cfg(all(test, feature = "https"))]
+#[cfg(test)]
+#[cfg(feature = "https")]
 mod tests;
 mod upstream;
 

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use postern_protocol::api::{CreateAccess, Via};
 use postern_tests::nginx::HELLO;
-use postern_tests::{Curl, Haproxy, SOON, Stack, within};
+use postern_tests::{Curl, Haproxy, SOON, Stack, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -16,7 +17,8 @@ const CLAIM: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x0
 #[tokio::test]
 async fn a_load_balancer_says_who_its_visitors_are_at_every_door() {
     // Visitors connect from addresses of their own; haproxy connects from 127.0.0.1.
-    let stack = Stack::with().relay("proxy_protocol_from = ['127.0.0.1/32']").start().await;
+    let settings = "ports = '20000-20099'\nproxy_protocol_from = ['127.0.0.1/32']";
+    let stack = Stack::with().relay(settings).start().await;
     let (box42, page) = box_with_a_page(&stack).await;
     let listening = stack.relay.listening();
     let elsewhere = Some(vec![ELSEWHERE.into()]);
@@ -29,18 +31,35 @@ async fn a_load_balancer_says_who_its_visitors_are_at_every_door() {
     assert!(output.stderr.contains("address not allowed: 127.0.0.8"), "{output:?}");
 
     let at_front = Haproxy::before(stack.scene(), listening.https, 2).await;
-    let link = stack.allow_with(&box42, |access| {
+    let to_the_page = |access: &mut CreateAccess| {
         (access.exposed_port, access.public_key) = (page.address().port(), None);
-        access.allowed_ips = elsewhere;
-    });
-    let link = link.await;
+        access.allowed_ips = elsewhere.clone();
+    };
+    let link = stack.allow_with(&box42, to_the_page).await;
     let curl = Curl::new(at_front.address(), link.id);
     assert_eq!(curl.clone().from(ELSEWHERE).get("/hello").await.success(), HELLO);
     assert_eq!(curl.from("127.0.0.8").get("/hello").await.code, 35);
 
-    for access in [access.id, link.id] {
-        let sources: Vec<_> =
-            stack.visits(access, 2).await.iter().map(|visit| visit.source.to_string()).collect();
+    let leased = |access: &mut CreateAccess| {
+        to_the_page(access);
+        access.via = Some(Via::Port);
+    };
+    let leased = stack.allow_with(&box42, leased).await;
+    let port = leased.public_port.expect("a port is leased");
+    let at_port = Haproxy::before(stack.scene(), (listening.gate.ip(), port).into(), 2).await;
+    let curl = Curl::to_host(at_port.address(), "box42.test");
+    assert_eq!(curl.clone().from(ELSEWHERE).get("/hello").await.success(), HELLO);
+    assert_eq!(curl.from("127.0.0.8").get("/hello").await.code, 35);
+
+    for access in [access.id, link.id, leased.id] {
+        let sources = eventually("both are on record", SOON, async || {
+            let visits = stack.api.visits(&format!("access={access}")).await;
+            let sources = visits.iter().rev().map(|visit| visit.source.to_string());
+            // From here somebody looked whether haproxy listens.
+            let sources: Vec<_> = sources.filter(|source| source != "127.0.0.1").collect();
+            (sources.len() == 2).then_some(sources)
+        })
+        .await;
         assert_eq!(sources, [ELSEWHERE, "127.0.0.8"]);
     }
 }

@@ -1,15 +1,12 @@
 //! A link opens the box's own page: TLS from end to end, and an alert for whoever does not come in.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use postern_protocol::access::Door;
 use postern_protocol::api::{Access, DeviceStatus, Visit, VisitOutcome};
 use postern_tests::nginx::HELLO;
 use postern_tests::program::feed_nothing;
 use postern_tests::{AT_ONCE, Curl, Machine, Nginx, Output, SOON, Stack, eventually, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::deny::ELSEWHERE;
 
@@ -19,7 +16,7 @@ const LARGE: usize = 64 * 1024 * 1024;
 #[tokio::test]
 async fn a_link_opens_the_page_of_the_box_in_every_tls() {
     let (stack, _box42, page, access) = usual().await;
-    let curl = Curl::new(front(&stack), access.id).with(&["--pinnedpubkey", page.pin()]);
+    let curl = Curl::new(front(&stack), access.id).with(&["--pinnedpubkey", &page.pin()]);
     let old = &["--tls-max", "1.2", "--http1.1"][..];
     for options in [old, &["--tlsv1.3", "--http1.1"], &["--http2"]] {
         let curl = curl.clone().with(options).with(&["--write-out", "%{http_version}"]);
@@ -212,71 +209,6 @@ async fn a_connection_on_which_nothing_moves_ends_when_the_relay_says_so() {
 }
 
 #[tokio::test]
-async fn whatever_is_no_hello_ends_soon_and_leaves_nothing_behind() {
-    let stack = Stack::with().relay("limits = { hello_grace = '2s' }").start().await;
-    let (box42, page) = box_with_a_page(&stack).await;
-    let access = stack.allow_page(&box42, page.address().port()).await;
-    let hello = hello_of(&format!("{}.localhost", access.id));
-    let record = |piece: &[u8]| [&[22, 3, 1], &(piece.len() as u16).to_be_bytes()[..], piece].concat();
-    let endless = [&[1, 0, 255, 0][..], &vec![0; 60_000]].concat();
-    let corpus: Vec<Vec<u8>> = vec![
-        Vec::new(),
-        hello[..1].to_vec(),
-        hello[..hello.len() / 2].to_vec(),
-        b"GET / HTTP/1.1\r\nHost: box42\r\n\r\n".to_vec(),
-        b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
-        vec![0; 100_000],
-        endless.chunks(16_000).flat_map(record).collect(),
-        endless.chunks(1).flat_map(record).collect(),
-        [&[22, 3, 1, 255, 255][..], &[1; 70_000]].concat(),
-        vec![21, 3, 1, 0, 2, 2, 0],
-    ];
-    for sent in &corpus {
-        let mut stream = TcpStream::connect(front(&stack)).await.expect("the front is open");
-        // Whoever hangs up in the middle of it is right.
-        stream.write_all(sent).await.ok();
-        let mut answer = Vec::new();
-        within("the front ends it", SOON, stream.read_to_end(&mut answer)).await.ok();
-        assert!(answer.is_empty() || answer.starts_with(&[21, 3, 3, 0, 2, 2]), "{answer:?}");
-    }
-    eventually("no connection is left", SOON, async || {
-        (stack.relay.metric("connections{door=\"front\"}").await == 0.0).then_some(())
-    })
-    .await;
-    assert!(stack.relay.metric("garbled_total{door=\"front\"}").await >= corpus.len() as f64 - 1.0);
-    assert!(stack.api.visits(&format!("access={}", access.id)).await.is_empty());
-
-    // In as many records as it has bytes, and byte by byte, it is a hello all the same.
-    let in_records: Vec<u8> = hello[5..].chunks(1).flat_map(record).collect();
-    let mut stream = TcpStream::connect(front(&stack)).await.expect("the front is open");
-    stream.set_nodelay(true).expect("a socket");
-    for byte in in_records {
-        stream.write_all(&[byte]).await.expect("the front listens");
-    }
-    let mut answer = [0; 6];
-    within("the box answers", SOON, stream.read_exact(&mut answer)).await.expect("the box answers");
-    assert_eq!((answer[0], answer[5]), (22, 2), "a server's hello");
-}
-
-#[tokio::test]
-async fn silent_clients_delay_nobody_and_are_sent_away() {
-    let stack = Stack::with().relay("limits = { hello_grace = '5s' }").start().await;
-    let (box42, page) = box_with_a_page(&stack).await;
-    let access = stack.allow_page(&box42, page.address().port()).await;
-    let mut silent = Vec::new();
-    for _ in 0..50 {
-        silent.push(TcpStream::connect(front(&stack)).await.expect("the front is open"));
-    }
-    let start = Instant::now();
-    assert_eq!(Curl::new(front(&stack), access.id).get("/hello").await.success(), HELLO);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
-    for mut stream in silent {
-        let end = within("the silent are sent away", SOON, stream.read(&mut [0; 8])).await;
-        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
-    }
-}
-
-#[tokio::test]
 async fn links_work_on_after_a_restart_of_the_relay_while_the_api_is_dead() {
     let (mut stack, box42, _page, access) = usual().await;
     stack.control.kill();
@@ -302,7 +234,7 @@ pub(crate) async fn box_with_a_page(stack: &Stack) -> (Machine, Nginx) {
     (stack.add_box_with("box42", &services).await, page)
 }
 
-fn front(stack: &Stack) -> SocketAddr {
+pub(crate) fn front(stack: &Stack) -> SocketAddr {
     stack.relay.listening().https
 }
 
@@ -314,20 +246,6 @@ fn ends_in(time: &str) -> postern_protocol::api::EditAccess {
 fn begin(curl: &Curl) -> tokio::process::Child {
     let mut command = tokio::process::Command::from(curl.command("/large"));
     command.kill_on_drop(true).spawn().expect("curl is installed")
-}
-
-/// The first flight of a real client.
-fn hello_of(name: &str) -> Vec<u8> {
-    let config = rustls::ClientConfig::builder_with_provider(postern_tests::identity::provider())
-        .with_safe_default_protocol_versions()
-        .expect("ring speaks TLS")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    let name = name.to_owned().try_into().expect("a name");
-    let mut client = rustls::ClientConnection::new(config.into(), name).expect("a client");
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).expect("a hello");
-    bytes
 }
 
 fn assert_alert(output: &Output, alert: &str) {

@@ -115,6 +115,16 @@ async fn revoking_an_access_cuts_its_sessions_at_once_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_session_on_which_nothing_moves_ends_if_the_relay_says_so() {
+    let settings = format!("{PORTS}\nlimits = {{ port_idle = '1s' }}");
+    let stack = Stack::with().relay(&settings).start().await;
+    let box42 = stack.add_box("box42").await;
+    let access = stack.allow_with(&box42, by_port).await;
+    stack.ssh(&access).open().await.cut(SOON).await;
+    assert_eq!(stack.visits(access.id, 1).await[0].code, "idle");
+}
+
+#[tokio::test]
 async fn a_port_that_another_program_holds_disturbs_no_other_and_opens_when_it_is_free() {
     let stack = with_ports().await;
     let box42 = stack.add_box("box42").await;
@@ -151,7 +161,7 @@ async fn a_page_may_have_a_port_of_its_own() {
     let access = access.await;
     let relay = stack.relay.listening().gate.ip();
     let curl = Curl::to_host((relay, port(&access)).into(), &relay.to_string());
-    let pinned = curl.clone().with(&["--pinnedpubkey", page.pin()]);
+    let pinned = curl.clone().with(&["--pinnedpubkey", &page.pin()]);
     assert_eq!(pinned.get("/hello").await.success(), HELLO);
     box42.stop().await;
     box42.becomes(DeviceStatus::Offline, &stack.api).await;

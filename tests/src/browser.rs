@@ -4,12 +4,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fantoccini::elements::Element;
+use fantoccini::error::CmdError;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::namespace::Namespace;
 use crate::wait::eventually;
 
 /// A browser takes its time to start on a busy machine, and so may a page.
@@ -29,7 +31,19 @@ pub struct Browser {
 impl Browser {
     /// A new one, whose reader prefers a language such as `fr`.
     pub async fn start(language: &str) -> Self {
-        let mut driver = Command::new("chromedriver")
+        Self::driven_by(Command::new("chromedriver"), "127.0.0.1", language, &[]).await
+    }
+
+    /// A new one in another network, at an address of its, driven from another address, with these options
+    /// besides.
+    pub async fn at(place: &Namespace, address: &str, from: &str, options: &[String]) -> Self {
+        let mut driver = Command::from(place.entrance());
+        driver.arg("chromedriver").arg(format!("--allowed-ips={from}")).arg("--allowed-origins=*");
+        Self::driven_by(driver, address, "en", options).await
+    }
+
+    async fn driven_by(mut driver: Command, address: &str, language: &str, options: &[String]) -> Self {
+        let mut driver = driver
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -45,11 +59,12 @@ impl Browser {
         };
         // Nobody reads what else it says, so that a full pipe cannot stop it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let options = json!({ "args": OPTIONS, "prefs": { "intl.accept_languages": language } });
+        let options: Vec<&str> = OPTIONS.into_iter().chain(options.iter().map(String::as_str)).collect();
+        let options = json!({ "args": options, "prefs": { "intl.accept_languages": language } });
         let wanted = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(wanted)
-            .connect(&format!("http://127.0.0.1:{port}"))
+            .connect(&format!("http://{address}:{port}"))
             .await
             .expect("a browser starts");
         Self { client, _driver: driver }
@@ -57,7 +72,23 @@ impl Browser {
 
     /// Opens a page.
     pub async fn open(&self, url: &str) {
-        self.client.goto(url).await.expect("the page opens");
+        self.goto(url).await.expect("the page opens");
+    }
+
+    /// Tries to open a page; the error that is shown in its place, such as `ERR_CONNECTION_REFUSED`.
+    pub async fn error(&self, url: &str) -> String {
+        self.goto(url).await.expect_err("the page does not open");
+        self.see(".error-code").await.text().await.expect("the error has a name")
+    }
+
+    /// Goes to a page. Soon after its start a browser thinks once that its network has changed, and lets go of
+    /// all that it has.
+    async fn goto(&self, url: &str) -> Result<(), CmdError> {
+        eventually(url, PAGE, async || match self.client.goto(url).await {
+            Err(error) if error.to_string().contains("ERR_NETWORK_CHANGED") => None,
+            result => Some(result),
+        })
+        .await
     }
 
     /// Where it is, without scheme and host.

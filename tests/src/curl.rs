@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use crate::namespace::Namespace;
 use crate::program::{Output, finish};
 
 /// Who asks for a page.
@@ -11,6 +13,7 @@ pub struct Curl {
     front: SocketAddr,
     host: String,
     options: Vec<String>,
+    place: Option<Arc<Namespace>>,
 }
 
 impl Curl {
@@ -21,7 +24,7 @@ impl Curl {
 
     /// The same by the whole name.
     pub fn to_host(front: SocketAddr, host: &str) -> Self {
-        Self { front, host: host.into(), options: Vec::new() }
+        Self { front, host: host.into(), options: Vec::new(), place: None }
     }
 
     /// The same with these options.
@@ -35,10 +38,23 @@ impl Curl {
         self.with(&["--interface", source])
     }
 
+    /// The same in another network.
+    pub fn at(mut self, place: Arc<Namespace>) -> Self {
+        self.place = Some(place);
+        self
+    }
+
     /// The command that asks for a page.
     pub fn command(&self, path: &str) -> Command {
         let (host, port, ip) = (&self.host, self.front.port(), self.front.ip());
-        let mut curl = Command::new("curl");
+        let mut curl = match &self.place {
+            Some(place) => {
+                let mut command = place.entrance();
+                command.arg("curl");
+                command
+            }
+            None => Command::new("curl"),
+        };
         // Nobody has signed the box's certificate; who wants to be sure pins its key.
         curl.args(["--silent", "--show-error", "--insecure", "--noproxy", "*", "--max-time", "60"]);
         curl.args(["--resolve", &format!("{host}:{port}:{ip}")]).args(&self.options);

@@ -23,6 +23,7 @@ use toml::Table;
 pub mod api;
 pub mod browser;
 pub mod busy;
+pub mod certificate;
 pub mod curl;
 mod daemon;
 pub mod detour;
@@ -53,6 +54,7 @@ pub mod world;
 
 pub use api::{Api, ApiProcess};
 pub use browser::Browser;
+pub use certificate::Certificate;
 pub use curl::Curl;
 pub use faketime::Faketime;
 pub use haproxy::Haproxy;

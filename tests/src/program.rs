@@ -36,6 +36,25 @@ pub fn command(name: &str) -> Command {
 
 /// The same, in another network.
 pub fn command_in(place: Option<&Namespace>, name: &str) -> Command {
+    let mut command = mortal(place);
+    command.arg(binary(name)).stdin(Stdio::null()).process_group(0);
+    command
+}
+
+/// A command for a program of the system's that ends when the test does.
+pub fn stock(program: &str) -> Command {
+    stock_in(None, program)
+}
+
+/// The same, in another network.
+pub fn stock_in(place: Option<&Namespace>, program: &str) -> Command {
+    let mut command = mortal(place);
+    command.arg(program).stdin(Stdio::null()).process_group(0);
+    command
+}
+
+/// The words before a command's that make it end when the test does.
+fn mortal(place: Option<&Namespace>) -> Command {
     let mut command = match place {
         Some(place) => {
             let mut command = place.entrance();
@@ -44,14 +63,7 @@ pub fn command_in(place: Option<&Namespace>, name: &str) -> Command {
         }
         None => Command::new("setpriv"),
     };
-    command.args(["--pdeathsig", "KILL", "--"]).arg(binary(name)).stdin(Stdio::null()).process_group(0);
-    command
-}
-
-/// A command for a program of the system's that ends when the test does.
-pub fn stock(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", program]).stdin(Stdio::null()).process_group(0);
+    command.args(["--pdeathsig", "KILL", "--"]);
     command
 }
 

@@ -12,14 +12,23 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use postern_protocol::api::Access;
+use postern_protocol::api::{Access, CreateAccess};
 
 use crate::detour::Detour;
 use crate::namespace::{self, Namespace};
-use crate::{Machine, Ssh, Stack};
+use crate::{Browser, Certificate, Curl, Machine, Ssh, Stack};
 
 /// Where the relay is found.
 pub const RELAY: &str = "203.0.113.1";
+
+/// Where the visitor is.
+pub const VISITOR: &str = "198.51.100.2";
+
+/// Where the visitor's router is, which is the relay's machine.
+const ROUTER: &str = "198.51.100.1";
+
+/// The relay's domain, for a relay with this and an `https` of its own.
+pub const DOMAIN: &str = "relay.test";
 
 /// Where it takes boxes; in a network of its own every port is free.
 pub const AGENTS: u16 = 4433;
@@ -86,22 +95,22 @@ pub fn in_the_wild(claim: impl AsyncFnOnce(&mut World) + Send + 'static) {
 
 /// The same with settings for the relay and for the agent.
 pub fn in_the_wild_with(
-    relay: &'static str,
-    agent: &'static str,
+    relay: impl Into<String>,
+    agent: impl Into<String>,
     claim: impl AsyncFnOnce(&mut World) + Send + 'static,
 ) {
+    let (relay, agent) = (relay.into(), agent.into());
     // The thread goes into a namespace that no other test may find itself in.
     let thread = std::thread::spawn(move || {
         if let Err(error) = namespace::leave_for_a_new_one() {
             assert!(!crate::busy::Scale::of_this_run().is_full(), "network namespaces: {error}");
             let mut terminal = std::io::stderr();
-            writeln!(terminal, "SKIPPED: a fault of the network, which needs root and namespaces: {error}")
-                .ok();
+            writeln!(terminal, "SKIPPED: a test in networks of its own, which needs root: {error}").ok();
             return;
         }
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().build().expect("a runtime").block_on(async {
-            let mut world = World::new(relay, agent).await;
+            let mut world = World::new(&relay, &agent).await;
             claim(&mut world).await;
         });
     });
@@ -123,8 +132,8 @@ impl World {
         let detour = Detour::start(relay_at(DETOUR), relay_at(AGENTS)).await;
         let stack = Stack::with().relay(&settings).start().await;
         let box42 = stack.add_box_at(Some(home.clone()), "box42", agent).await;
-        let from_there = |access: &mut postern_protocol::api::CreateAccess| {
-            access.allowed_ips = Some(vec!["198.51.100.2".parse().expect("an address")]);
+        let from_there = |access: &mut CreateAccess| {
+            access.allowed_ips = Some(vec![VISITOR.into()]);
         };
         let access = stack.allow_with(&box42, from_there).await;
         Self { stack, box42, access, detour, visitor, home, routers }
@@ -133,6 +142,43 @@ impl World {
     /// The visitor.
     pub fn ssh(&self) -> Ssh {
         self.stack.ssh(&self.access).at(self.visitor.clone())
+    }
+
+    /// The visitor, with curl, who wants the host with this first label.
+    pub fn curl(&self, label: impl std::fmt::Display) -> Curl {
+        let front = self.stack.relay.listening().https;
+        Curl::to_host(front, &format!("{label}.{DOMAIN}")).at(self.visitor.clone())
+    }
+
+    /// The visitor, with curl, who wants whatever is behind a port of the relay.
+    pub fn curl_to(&self, port: u16) -> Curl {
+        let relay = SocketAddr::new(RELAY.parse().expect("an address"), port);
+        Curl::to_host(relay, RELAY).at(self.visitor.clone())
+    }
+
+    /// The visitor, with a browser that knows these certificates.
+    pub async fn browser(&self, known: &[&Certificate]) -> Browser {
+        let known: Vec<_> = known.iter().map(|certificate| certificate.fingerprint()).collect();
+        let options = [
+            format!("--host-resolver-rules=MAP *.{DOMAIN} {RELAY}"),
+            format!("--ignore-certificate-errors-spki-list={}", known.join(",")),
+        ];
+        Browser::at(&self.visitor, VISITOR, ROUTER, &options).await
+    }
+
+    /// Creates an access to a port of the box for the visitor, who needs no key for it.
+    pub async fn allow_page(&self, port: u16) -> Access {
+        self.allow_page_with(port, |_| ()).await
+    }
+
+    /// The same, with whatever else is different.
+    pub async fn allow_page_with(&self, port: u16, change: impl FnOnce(&mut CreateAccess)) -> Access {
+        let from_there = |access: &mut CreateAccess| {
+            (access.exposed_port, access.public_key) = (port, None);
+            access.allowed_ips = Some(vec![VISITOR.into()]);
+            change(access);
+        };
+        self.stack.allow_with(&self.box42, from_there).await
     }
 
     /// The box's network.

@@ -142,6 +142,48 @@ pub(crate) mod tests {
         }
     }
 
+    /// The same hello with more extensions behind the others.
+    fn extended(hello: &[u8], more: &[(u16, Vec<u8>)]) -> Vec<u8> {
+        let pair = |at: usize| usize::from(hello[at]) << 8 | usize::from(hello[at + 1]);
+        // A record's head, a message's, a version and a random; then lists, each behind its length.
+        let ciphers = 5 + 4 + 2 + 32 + 1 + usize::from(hello[5 + 4 + 2 + 32]);
+        let compressions = ciphers + 2 + pair(ciphers);
+        let at = compressions + 1 + usize::from(hello[compressions]);
+        let mut extensions = hello[at + 2..].to_vec();
+        for (kind, body) in more {
+            extensions.extend_from_slice(&kind.to_be_bytes());
+            extensions.extend_from_slice(&(body.len() as u16).to_be_bytes());
+            extensions.extend_from_slice(body);
+        }
+        let mut message = hello[5..at].to_vec();
+        message.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+        message.extend_from_slice(&extensions);
+        let length = (message.len() - 4) as u32;
+        message[1..4].copy_from_slice(&length.to_be_bytes()[1..]);
+        fragmented(&[&[0; 5], &message[..]].concat(), 16 * 1024)
+    }
+
+    #[test]
+    fn whatever_else_browsers_say_does_not_hide_the_name() {
+        const PADDING: u16 = 21;
+        const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+        // An outer hello: HKDF-SHA256 and AES-128-GCM, a configuration's id, 32 bytes of a key, a payload.
+        let outer = [&[0, 0, 1, 0, 1, 42, 0, 32][..], &[7; 32], &[0, 144], &[9; 144]].concat();
+        let grease = [(0x0a0a, vec![]), (0xdada, vec![0])];
+        let bytes = client_hello("box42.relay.example.com", &[b"h2", b"http/1.1"]);
+        for more in [
+            grease.to_vec(),
+            vec![(ENCRYPTED_CLIENT_HELLO, outer)],
+            vec![(PADDING, vec![0; 16 * 1024])],
+            (0..150).map(|kind| (0x7000 + kind, vec![0; 100])).collect(),
+        ] {
+            let bytes = extended(&bytes, &more);
+            let hello = HelloReader::new().push(&bytes).unwrap().unwrap();
+            assert_eq!(hello.name.as_deref(), Some("box42.relay.example.com"));
+            assert_eq!(hello.bytes, bytes);
+        }
+    }
+
     #[test]
     fn no_name_is_no_error() {
         let bytes = client_hello("192.0.2.1", &[]);
