@@ -85,3 +85,43 @@ async fn support_asks_and_the_customer_decides() {
     admin.postern(&["account", "rm", "acme", "--yes"]).await.success();
     refused(&ann.postern(&["whoami"]).await, 4, "does not accept the token");
 }
+
+#[tokio::test]
+async fn what_was_done_is_on_record_and_a_record_that_is_gone_is_noticed() {
+    let stack = Stack::with().api("[webhooks]\ninsecure_loopback = true").start().await;
+    let admin = admin(&stack).await;
+    admin.postern(&["device", "add", "box42"]).await.success();
+    let added = admin.postern(&["webhook", "add", "http://127.0.0.1:1/", "--event", "box.online"]).await;
+    assert!(added.clone().success().starts_with("whsec_"), "{added:?}");
+    let listed = admin.postern(&["webhook", "list", "--json"]).await.success();
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("the API's own JSON");
+    let webhook = listed["items"][0]["id"].as_str().expect("an id").to_owned();
+    admin.postern(&["webhook", "edit", &webhook, "--disable"]).await.success();
+    admin.postern(&["webhook", "remove", &webhook]).await.success();
+    refused(&admin.postern(&["webhook", "test", &webhook]).await, 5, "no webhook has this id");
+    refused(&admin.postern(&["webhook", "add", "https://10.0.0.1/"]).await, 6, "not on the public internet");
+    refused(&admin.postern(&["visits", "cut", "aaaaaaaaaa"]).await, 5, "no visit has this id");
+    admin.postern(&["relays", "add", "relay-2"]).await.success();
+    admin.postern(&["relays", "rm", "relay-2", "--yes"]).await.success();
+
+    let audit = admin.postern(&["audit", "list", "--json"]).await.success();
+    let audit: serde_json::Value = serde_json::from_str(&audit).expect("the API's own JSON");
+    let actions: Vec<_> =
+        audit["items"].as_array().expect("a page").iter().map(|record| &record["action"]).collect();
+    let expected = [
+        "relay_removed",
+        "relay_registered",
+        "webhook_removed",
+        "webhook_edited",
+        "webhook_added",
+        "device_created",
+    ];
+    assert_eq!(actions[..6], expected, "{audit}");
+
+    let verified = stack.control.run(&["audit", "verify"]).await.success();
+    let head = verified.lines().find_map(|line| line.strip_prefix("head ")).expect("where the chain ends");
+    stack.control.run(&["audit", "verify", "--expect-head", head]).await.success();
+    let (number, hash) = head.split_once(':').expect("a number and a hash");
+    let later = format!("{}:{hash}", number.parse::<u64>().expect("a number") + 1);
+    refused(&stack.control.run(&["audit", "verify", "--expect-head", &later]).await, 4, "are missing");
+}
