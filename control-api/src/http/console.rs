@@ -41,6 +41,7 @@ mod tokens;
 mod trouble;
 mod verify;
 mod visits;
+mod webhooks;
 mod words;
 
 pub(super) use live::STREAMS;
@@ -87,6 +88,10 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/console/tokens", get(tokens::list).post(tokens::add))
         .route("/console/tokens/{token}/delete", post(tokens::delete))
         .route("/console/visits/{visit}/cut", post(visits::cut_off))
+        .route("/console/webhooks", get(webhooks::list).post(webhooks::add))
+        .route("/console/webhooks/live", get(webhooks::live))
+        .route("/console/webhooks/{webhook}/test", post(webhooks::test))
+        .route("/console/webhooks/{webhook}/delete", post(webhooks::delete))
         .route("/console/audit", get(audit::list))
         .route("/console/accounts", get(accounts::list).post(accounts::add))
         .route("/console/accounts/{account}", post(accounts::rename))

@@ -50,9 +50,16 @@ async fn create(
     State(app): State<Shared>,
     Json(request): Json<CreateWebhook>,
 ) -> Result<Response, ApiError> {
+    let made = add(&app, &caller, request).await?;
+    let location = [(header::LOCATION, format!("/v1/webhooks/{}", made.about.id))];
+    Ok((StatusCode::CREATED, location, Answer(made)).into_response())
+}
+
+/// Adds a webhook.
+pub(super) async fn add(app: &App, caller: &Caller, request: CreateWebhook) -> Result<NewWebhook, ApiError> {
     let webhook = WebhookRecord {
         id: WebhookId::from_entropy(entropy()),
-        url: target(&app, &request.url)?,
+        url: target(app, &request.url)?,
         events: request.events.map_or_else(|| Ok(WebhookEvent::ALL.to_vec()), events)?,
         enabled: true,
         salt: entropy(),
@@ -63,10 +70,8 @@ async fn create(
     };
     caller.account.add_webhook(&webhook).await?;
     info!(webhook = %webhook.id, by = %caller.who, "webhook added");
-    let location = [(header::LOCATION, format!("/v1/webhooks/{}", webhook.id))];
     let secret = app.webhook_key.secret(&webhook);
-    let answer = NewWebhook { about: webhook.into(), secret };
-    Ok((StatusCode::CREATED, location, Answer(answer)).into_response())
+    Ok(NewWebhook { about: webhook.into(), secret })
 }
 
 /// Shows a webhook.
@@ -111,7 +116,10 @@ async fn edit(
 #[utoipa::path(delete, path = "/v1/webhooks/{webhook}", tag = "webhooks",
     params(("webhook" = String, Path, description = "Its id")),
     responses((status = 204, description = "It is gone")))]
-async fn delete(Owner(caller): Owner, Path(webhook): Path<String>) -> Result<StatusCode, ApiError> {
+pub(super) async fn delete(
+    Owner(caller): Owner,
+    Path(webhook): Path<String>,
+) -> Result<StatusCode, ApiError> {
     let id = known(&webhook)?;
     match caller.account.remove_webhook(id).await? {
         true => {
@@ -150,7 +158,7 @@ async fn deliveries(
 #[utoipa::path(post, path = "/v1/webhooks/{webhook}/test", tag = "webhooks",
     params(("webhook" = String, Path, description = "Its id")),
     responses((status = 202, description = "The delivery; list the deliveries to see what becomes of it", body = Delivery)))]
-async fn test(
+pub(super) async fn test(
     Owner(caller): Owner,
     Path(webhook): Path<String>,
 ) -> Result<(StatusCode, Answer<Delivery>), ApiError> {

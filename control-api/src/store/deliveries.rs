@@ -69,6 +69,15 @@ impl Account {
         rows.iter().map(delivery).collect::<Result<_, _>>().map(Some)
     }
 
+    /// The newest delivery to a webhook that was tried at least once.
+    pub(crate) async fn last_tried(&self, id: WebhookId) -> Result<Option<Delivery>, StoreError> {
+        let select = "SELECT d.* FROM deliveries d JOIN webhooks w ON w.id = d.webhook
+                      WHERE w.account = $1 AND w.id = $2 AND d.attempts > 0
+                      ORDER BY d.occurred_at DESC, d.id DESC LIMIT 1";
+        let query = sqlx::query(select).bind(self.id.as_str()).bind(id.as_str());
+        query.fetch_optional(&self.store.reader).await?.as_ref().map(delivery).transpose()
+    }
+
     /// Sends a webhook something to try it; the delivery, if there is such a webhook.
     pub(crate) async fn test_webhook(&self, id: WebhookId) -> Result<Option<Delivery>, StoreError> {
         let mut tx = self.store.write().await?;

@@ -69,6 +69,7 @@ pub(super) enum Section {
     Boxes,
     Users,
     Tokens,
+    Webhooks,
     Audit,
     Accounts,
     Relays,
@@ -93,6 +94,7 @@ impl<G> Page<G> {
                 @if self.caller.role >= Role::Owner {
                     (link("/console/users", words.users, section == Section::Users))
                     (link("/console/tokens", words.tokens, section == Section::Tokens))
+                    (link("/console/webhooks", words.webhooks, section == Section::Webhooks))
                     (link("/console/audit", words.audit, section == Section::Audit))
                 }
                 @if self.caller.admin {

@@ -222,6 +222,43 @@ async fn users_and_tokens_are_made_and_removed_by_their_owner() {
 }
 
 #[tokio::test]
+async fn a_webhook_is_added_with_its_events_tried_and_removed_and_says_why_its_calls_fail() {
+    let api = Api::start_with(|config| config.webhooks.insecure_loopback = true).await;
+    let browser = Browser::new(&api).await;
+    let path = "/console/webhooks";
+    let none = browser.post(path, &[("url", "https://example.com/hook")]).await;
+    assert!(none.status == 422 && none.text.contains("id=\"events-wrong\""), "{}", none.text);
+    let inside = browser.post(path, &[("url", "https://192.168.0.1/"), ("box.online", "on")]).await;
+    assert!(inside.status == 422 && inside.text.contains("id=\"url-wrong\""), "{}", inside.text);
+    assert!(
+        inside.text.contains("name=\"box.online\" checked") && inside.text.matches(" checked").count() == 1
+    );
+    // Nobody answers there: the port is taken, and nothing listens on it.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/hook", taken.local_addr().unwrap());
+    let fields = [("url", url.as_str()), ("box.online", "on"), ("visit.refused", "on")];
+    let made = browser.post(path, &fields).await;
+    assert!(made.status == 200 && made.text.contains("whsec_"), "{}", made.text);
+    let again = browser.get(path).await.text;
+    assert!(again.contains(&url) && !again.contains("whsec_"), "a secret is shown once");
+    let shown = api.get("/v1/webhooks").await.json["items"][0].clone();
+    assert_eq!(shown["events"], json!(["box.online", "visit.refused"]));
+    let id = shown["id"].as_str().unwrap();
+    assert_eq!(sent_to(&browser.post(&format!("{path}/{id}/test"), &[]).await), path);
+    let fails = async {
+        while !browser.get(path).await.text.contains("being tried again") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), fails).await.expect("it is tried");
+    let page = browser.get_in("fr", path).await.text;
+    assert!(page.contains("nouvel essai prévu") && page.contains("class=\"wrong\" lang=\"en\""), "{page}");
+    assert_eq!(sent_to(&browser.post(&format!("{path}/{id}/delete"), &[]).await), path);
+    assert!(api.get("/v1/webhooks").await.items("id").is_empty());
+}
+
+#[tokio::test]
 async fn accounts_and_relays_are_opened_and_closed_by_an_admin() {
     let api = Api::start().await;
     let browser = Browser::new(&api).await;

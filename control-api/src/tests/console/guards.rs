@@ -4,7 +4,7 @@ use super::*;
 use crate::tests::harness::OWNER;
 
 /// Every page, with ids that nobody has.
-const PAGES: [(&str, &str); 38] = [
+const PAGES: [(&str, &str); 43] = [
     ("GET", "/console"),
     ("GET", "/console/live"),
     ("POST", "/console/boxes"),
@@ -35,6 +35,11 @@ const PAGES: [(&str, &str); 38] = [
     ("POST", "/console/tokens/aaaaaaaaaa/delete"),
     ("POST", "/console/boxes/aaaaaaaaaa/host-keys"),
     ("POST", "/console/visits/aaaaaaaaaa/cut"),
+    ("GET", "/console/webhooks"),
+    ("GET", "/console/webhooks/live"),
+    ("POST", "/console/webhooks"),
+    ("POST", "/console/webhooks/aaaaaaaaaa/test"),
+    ("POST", "/console/webhooks/aaaaaaaaaa/delete"),
     ("GET", "/console/audit"),
     ("GET", "/console/accounts"),
     ("POST", "/console/accounts"),
@@ -167,6 +172,7 @@ async fn a_viewer_sees_no_form_and_can_send_none() {
     );
     assert_eq!(viewer.post("/console/visits/aaaaaaaaaa/cut", &[]).await.status, 403);
     assert_eq!(viewer.get("/console/users").await.status, 403);
+    assert_eq!(viewer.get("/console/webhooks").await.status, 403);
     assert_eq!(viewer.get("/console/audit").await.status, 403);
 }
 

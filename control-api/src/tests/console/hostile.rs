@@ -26,6 +26,8 @@ async fn no_text_of_anybodys_is_markup() {
     let access = json!({ "device": "box42", "exposed_port": 22, "public_key": key, "note": SCRIPT, "allowed_ips": ["192.0.2.1"] });
     let access = api.post("/v1/accesses", access).await.id();
     let device = made.id();
+    let hook = json!({ "url": format!("https://example.com/{SCRIPT}?{SCRIPT}") });
+    assert_eq!(api.post("/v1/webhooks", hook).await.status, 201);
     let pages = [
         "/console".to_owned(),
         format!("/console/boxes/{device}"),
@@ -34,6 +36,7 @@ async fn no_text_of_anybodys_is_markup() {
         format!("/console/accesses/{access}"),
         "/console/users".to_owned(),
         "/console/tokens".to_owned(),
+        "/console/webhooks".to_owned(),
         "/console/audit".to_owned(),
         "/console/accounts".to_owned(),
         "/console/relays".to_owned(),
@@ -64,6 +67,7 @@ async fn no_text_of_anybodys_is_markup() {
         (format!("/console/boxes/{device}/verify"), vec![("source", SCRIPT), ("port", SCRIPT)]),
         ("/console/users".to_owned(), vec![("name", SCRIPT), ("role", "viewer")]),
         ("/console/tokens".to_owned(), vec![("name", SCRIPT), ("role", "viewer")]),
+        ("/console/webhooks".to_owned(), vec![("url", SCRIPT), ("box.online", "on"), (SCRIPT, SCRIPT)]),
         ("/console/accounts".to_owned(), vec![("name", SCRIPT), ("owner", SCRIPT)]),
         ("/console/relays".to_owned(), vec![("name", SCRIPT)]),
     ] {

@@ -25,6 +25,11 @@ pub(super) fn problem(problem: &Problem) -> Cow<'_, str> {
         "route_not_found" | "method_not_allowed" => "Cette page n'existe pas.",
         "device_not_found" => "Aucune box ne porte ce nom ou cet identifiant.",
         "access_not_found" => "Aucun accès ne porte cet identifiant.",
+        "webhook_not_found" => "Aucun webhook ne porte cet identifiant.",
+        "invalid_target" => {
+            "Cette adresse ne peut pas être appelée : il en faut une en https, sur l'Internet public, sans nom d'utilisateur ni fragment."
+        }
+        "too_many_webhooks" => "Un compte a 20 webhooks au plus ; retirez-en un d'abord.",
         "visit_not_found" => "Aucune visite ne porte cet identifiant.",
         "invalid_cursor" => "Cette suite de liste n'existe pas ; reprenez la liste à son début.",
         "user_not_found" => "Aucun utilisateur ne porte ce nom ou cet identifiant.",

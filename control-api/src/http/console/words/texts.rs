@@ -312,6 +312,31 @@ texts! {
     shown_keys: "Shown since", "Montrées depuis le";
     confirm_keys: "They are the box’s own: confirm them", "Ce sont bien les siennes : confirmer";
     by: "by", "par";
+    webhooks: "Webhooks", "Webhooks";
+    webhooks_what:
+        "When something happens in this account, these addresses are called, and each call is signed.",
+        "Quand il se passe quelque chose dans ce compte, ces adresses sont appelées, et chaque appel est signé.";
+    no_webhooks: "None is called yet.", "Aucune n’est appelée pour l’instant.";
+    webhook_url: "Address to call", "Adresse à appeler";
+    events: "Events", "Événements";
+    choose_events: "Choose at least one event.", "Choisissez au moins un événement.";
+    add_webhook: "Add a webhook", "Ajouter un webhook";
+    webhook_secret: "The secret that calls to {} are signed with", "Le secret qui signe les appels à {}";
+    webhook_secret_once:
+        "Whoever receives the calls checks them with it; it is shown this once.",
+        "Qui reçoit les appels les vérifie avec lui ; il n’est affiché que cette fois.";
+    calls_arrive: "called", "appelé";
+    calls_tried_again: "being tried again", "nouvel essai prévu";
+    calls_given_up: "failing", "en échec";
+    not_called: "not called", "pas appelé";
+    last_call: "Last call", "Dernier appel";
+    call_arrived: "arrived", "arrivé";
+    call_given_up: "given up", "abandonné";
+    call_next: "tried again at", "nouvel essai le";
+    send_a_test: "Send a test", "Envoyer un essai";
+    delete_webhook_why:
+        "It is not called any more, not even for what has happened already. Its secret is gone for good.",
+        "Il n’est plus appelé, même pour ce qui s’est déjà produit. Son secret est perdu pour de bon.";
     audit: "Audit", "Journal";
     audit_what:
         "Every change in this account, chained so that none can be altered or taken out unnoticed. Whoever runs the control API checks that with",
