@@ -104,6 +104,8 @@ async fn no_page_has_a_barrier_that_axe_knows() {
         format!("/console/accesses/{}", access.id),
         "/console/users".to_owned(),
         "/console/tokens".to_owned(),
+        "/console/webhooks".to_owned(),
+        "/console/audit".to_owned(),
         "/console/accounts".to_owned(),
         "/console/relays".to_owned(),
         "/setup".to_owned(),
