@@ -65,6 +65,12 @@ function settle(piece) {
   piece.classList.remove("changed");
   if (!piece.classList.length) piece.removeAttribute("class");
 }
+// A piece without what rises all the time: more bytes alone are no news.
+function still(piece) {
+  const copy = piece.cloneNode(true);
+  for (const count of copy.querySelectorAll(".moved")) count.remove();
+  return copy;
+}
 function swap(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
@@ -83,6 +89,7 @@ function swap(html) {
   tell(old);
   settle(old);
   if (old.isEqualNode(fresh)) return;
+  const news = !still(old).isEqualNode(still(fresh));
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const path = [];
   for (let node = focused; node && node !== old; node = node.parentElement) {
@@ -94,6 +101,7 @@ function swap(html) {
     const placed = path.reduce((node, index) => node && node.children[index], fresh);
     (named || placed)?.focus({ preventScroll: true });
   }
+  if (!news) return;
   fresh.classList.add("changed");
   setTimeout(() => settle(fresh), 1600);
 }
