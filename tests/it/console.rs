@@ -7,11 +7,49 @@ use serde_json::Value;
 const NAME: &str = "owner@example.com";
 const PASSWORD: &str = "a long enough password";
 
+/// What the pages say in one language.
+struct Said {
+    language: &'static str,
+    online: &'static str,
+    active: &'static str,
+    copied: &'static str,
+    a_day_more: &'static str,
+    nobody: &'static str,
+    revoked: &'static str,
+}
+
 #[tokio::test]
 async fn an_access_lives_and_dies_before_the_readers_eyes() {
-    let (stack, box42, browser) = signed_in("en").await;
+    lives_and_dies(&Said {
+        language: "en",
+        online: "online",
+        active: "active",
+        copied: "Copied",
+        a_day_more: "1 d 03:5",
+        nobody: "Nobody is on this box now",
+        revoked: "revoked",
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_does_so_in_french_as_well() {
+    lives_and_dies(&Said {
+        language: "fr",
+        online: "en ligne",
+        active: "actif",
+        copied: "Copié",
+        a_day_more: "1 j 03:5",
+        nobody: "Personne n’est sur cette box",
+        revoked: "l'accès a été supprimé",
+    })
+    .await;
+}
+
+async fn lives_and_dies(said: &Said) {
+    let (stack, box42, browser) = signed_in(said.language).await;
     browser.click("#boxes tbody a").await;
-    browser.reads("#facts", "online").await;
+    browser.reads("#facts", said.online).await;
     // Whatever changes from here on changes without the page being loaded again.
     browser.click("#add > summary").await;
     assert_eq!(browser.run("return document.querySelector('#from').value").await, Value::from("127.0.0.1"));
@@ -20,11 +58,11 @@ async fn an_access_lives_and_dies_before_the_readers_eyes() {
     browser.click("#add form > button").await;
 
     let access = only_access(&stack).await;
-    browser.reads("#access .state", "active").await;
+    browser.reads("#access .state", said.active).await;
     let command = browser.text(&format!("#command-{}", access.id)).await.expect("a command");
     assert_eq!(Some(&command), access.connection.as_ref().map(|connection| &connection.command));
     browser.click(&format!("[data-copy=command-{}]", access.id)).await;
-    browser.reads(&format!("[data-copy=command-{}]", access.id), "Copied").await;
+    browser.reads(&format!("[data-copy=command-{}]", access.id), said.copied).await;
 
     mark(&browser).await;
     let mut session = stack.ssh(&access).open().await;
@@ -35,15 +73,46 @@ async fn an_access_lives_and_dies_before_the_readers_eyes() {
     let left = browser.text("#access time[data-left]").await;
     assert!(left.is_some_and(|left| left.starts_with("03:5")), "four hours are chosen unless one says");
     browser.click("#access button[value='1d']").await;
-    browser.reads(&format!("#access-{} time[data-left]", access.id), "1 d 03:5").await;
+    browser.reads(&format!("#access-{} time[data-left]", access.id), said.a_day_more).await;
 
     mark(&browser).await;
     browser.click(&format!("#bin-{} > summary", access.id)).await;
     browser.click(&format!("#bin-{} button", access.id)).await;
     session.cut(postern_tests::AT_ONCE * 5).await;
-    browser.reads("#present", "Nobody is on this box now").await;
-    browser.reads("#history", "revoked").await;
+    browser.reads("#present", said.nobody).await;
+    browser.reads("#history", said.revoked).await;
     drop(box42);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn one_visit_is_cut_and_its_access_stays() {
+    let (stack, box42, browser) = signed_in("en").await;
+    let access = stack.allow(&box42).await;
+    browser.click("#boxes tbody a").await;
+    let mut session = stack.ssh(&access).open().await;
+    session.echo("hello").await;
+    browser.reads("#present h2", "(1)").await;
+    browser.click("#present form button").await;
+    session.cut(postern_tests::AT_ONCE * 5).await;
+    browser.reads("#present", "Nobody is on this box now").await;
+    browser.reads("#history", "cut off by an operator").await;
+    assert_eq!(stack.ssh(&access).run("echo in").await.success(), "in\n");
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn an_access_turns_active_on_the_open_page_when_its_box_approves() {
+    let (stack, _box42, browser) = signed_in("fr").await;
+    let shop = stack.add_box_with("shop", "require_approval = true").await;
+    let access = stack.allow(&shop).await;
+    browser.open(&format!("{}/console/boxes/{}", stack.api.url(), shop.id())).await;
+    mark(&browser).await;
+    let state = format!("#access-{} .state", access.id);
+    browser.reads(&state, "à approuver sur la box").await;
+    shop.run(&["approve", access.id.as_str()]).await.success();
+    browser.reads(&state, "actif").await;
+    assert_unloaded(&browser).await;
     browser.close().await;
 }
 
