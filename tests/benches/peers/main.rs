@@ -115,11 +115,11 @@ async fn one_round(route: &Route, plan: &Plan, results: &mut Results) -> std::io
         results.add(measure[1], "ms", route.name, quantile(&all, 0.99));
     };
     times(["3 first byte, p50", "3 first byte, p99"], &load::first_byte(route.address, 300).await?);
-    let silent = load::first_byte_among_strangers(route.address, &route.doors, STRANGERS, 100).await?;
-    times(["9 first byte among silent strangers, p50", "9 first byte among silent strangers, p99"], &silent);
     times(["4 echo, p50", "4 echo, p99"], &load::echo(route.address, 1000).await?);
     let loaded = load::echo_under_load(route.address, 300).await?;
     times(["5 echo under load, p50", "5 echo under load, p99"], &loaded);
+    let silent = load::first_byte_among_strangers(route.address, &route.doors, STRANGERS, 100).await?;
+    times(["9 first byte among silent strangers, p50", "9 first byte among silent strangers, p99"], &silent);
     let before = processor(route);
     let (connections, seconds) = load::connections(route.address, 16, plan.time).await?;
     let after = processor(route);
