@@ -26,7 +26,11 @@ const DEAD: Duration = Duration::from_secs(4);
 
 /// The same for a tunnel without visits, whose last sign of life should have been answered.
 pub(super) fn idle_patience(agent: &Agent) -> Duration {
-    agent.config.network.longest_silence() + IDLE_TICK
+    patience(agent.config.network.longest_silence())
+}
+
+fn patience(longest_silence: Duration) -> Duration {
+    longest_silence + IDLE_TICK
 }
 
 /// Each move that brings nothing doubles the time until the next, so many times.
@@ -63,7 +67,8 @@ async fn watch(agent: &Agent, dialled: &Dialled, quic: &Connection) -> Infallibl
     let mut network = agent.network.subscribe();
     let (mut silence, mut starvation) = (Silence::new(Instant::now()), Starvation::new(Instant::now()));
     let mut probe = None;
-    let mut quiet = Quiet::new(agent, dialled, Instant::now());
+    let longest = agent.config.network.longest_silence();
+    let (mut way, mut quiet) = (dialled.way(), Quiet::new(longest, Instant::now()));
     let mut seen = dialled.seen.subscribe();
     loop {
         let busy = agent.visits.any();
@@ -85,34 +90,35 @@ async fn watch(agent: &Agent, dialled: &Dialled, quic: &Connection) -> Infallibl
             }
             false => probe = None,
         }
-        if quiet.way != dialled.way() {
-            quiet = Quiet::new(agent, dialled, now);
+        if way != dialled.way() {
+            (way, quiet) = (dialled.way(), Quiet::new(longest, now));
         }
         if let Some(sign) = quiet.sign(stats.udp_tx.datagrams, now) {
             give(sign, dialled, quic);
         }
         if silence.is_dead(received, if busy { DEAD } else { idle_patience(agent) }, now) {
             move_on(agent, dialled);
-            quiet = Quiet::new(agent, dialled, now);
+            (way, quiet) = (dialled.way(), Quiet::new(longest, now));
         }
     }
 }
 
 /// A tunnel on which nothing is said.
 struct Quiet {
-    way: Way,
     keep_alive: KeepAlive,
     sent: u64,
+    /// When that was looked up.
+    looked: Instant,
     since: Instant,
     lasts: Duration,
 }
 
 impl Quiet {
     /// On a path of which nothing is known.
-    fn new(agent: &Agent, dialled: &Dialled, now: Instant) -> Self {
-        let keep_alive = KeepAlive::new(agent.config.network.longest_silence());
+    fn new(longest: Duration, now: Instant) -> Self {
+        let keep_alive = KeepAlive::new(longest);
         let lasts = keep_alive.silence(0);
-        Self { way: dialled.way(), keep_alive, sent: 0, since: now, lasts }
+        Self { keep_alive, sent: 0, looked: now, since: now, lasts }
     }
 
     /// How much longer it may last.
@@ -123,8 +129,11 @@ impl Quiet {
     /// What must be said now, so many packets having been sent so far.
     fn sign(&mut self, sent: u64, now: Instant) -> Option<Sign> {
         if sent != self.sent {
-            (self.sent, self.since) = (sent, now);
+            // Some time since the last look. Taken for later than it was, it would let a silence outlast what
+            // the NATs on the path, and the patience with it, allow.
+            (self.sent, self.since) = (sent, self.looked);
         }
+        self.looked = now;
         let sign = self.left(now).is_zero().then(|| self.keep_alive.sign());
         if sign.is_some() {
             (self.since, self.lasts) = (now, self.keep_alive.silence(rand::random()));
@@ -272,6 +281,38 @@ mod tests {
     #[test]
     fn an_idle_tunnel_waits_for_the_answer_to_its_keep_alive() {
         assert_eq!(given_up(Duration::from_secs(25), 40), [25, 33]);
+    }
+
+    /// How often a way on which everything is answered is given up within an hour without visits.
+    fn given_up_in_an_hour(longest: Duration) -> usize {
+        let start = Instant::now();
+        let (mut now, mut sent, mut received, mut given_up) = (start, 1, 1, 0);
+        let (mut quiet, mut silence) = (Quiet::new(longest, now), Silence::new(now));
+        let mut answered = false;
+        while now < start + Duration::from_secs(3600) {
+            now += match answered {
+                // The answer wakes the box, and its own acknowledgement leaves after that.
+                true => Duration::from_millis(50),
+                false => quiet.left(now).min(IDLE_TICK),
+            };
+            let woken = std::mem::take(&mut answered);
+            if woken {
+                quiet.answer(Some(SocketAddr::from(([192, 0, 2, 1], 1000))));
+            }
+            let sign = quiet.sign(sent, now);
+            given_up += usize::from(silence.is_dead(received, patience(longest), now));
+            answered = sign == Some(Sign::Question);
+            sent += u64::from(woken) + u64::from(sign.is_some());
+            received += u64::from(sign.is_some());
+        }
+        given_up
+    }
+
+    #[test]
+    fn a_way_on_which_everything_is_answered_is_not_given_up() {
+        for longest in [25, 120] {
+            assert_eq!(given_up_in_an_hour(Duration::from_secs(longest)), 0, "{longest} s");
+        }
     }
 
     #[test]
