@@ -41,6 +41,7 @@ mod tokens;
 mod trouble;
 mod verify;
 mod visits;
+mod webhook;
 mod webhooks;
 mod words;
 
@@ -90,8 +91,12 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/console/visits/{visit}/cut", post(visits::cut_off))
         .route("/console/webhooks", get(webhooks::list).post(webhooks::add))
         .route("/console/webhooks/live", get(webhooks::live))
-        .route("/console/webhooks/{webhook}/test", post(webhooks::test))
-        .route("/console/webhooks/{webhook}/delete", post(webhooks::delete))
+        .route("/console/webhooks/{webhook}", get(webhook::show).post(webhook::edit))
+        .route("/console/webhooks/{webhook}/live", get(webhook::live))
+        .route("/console/webhooks/{webhook}/pause", post(webhook::pause))
+        .route("/console/webhooks/{webhook}/resume", post(webhook::resume))
+        .route("/console/webhooks/{webhook}/test", post(webhook::test))
+        .route("/console/webhooks/{webhook}/delete", post(webhook::delete))
         .route("/console/audit", get(audit::list))
         .route("/console/accounts", get(accounts::list).post(accounts::add))
         .route("/console/accounts/{account}", post(accounts::rename))

@@ -21,7 +21,7 @@ use super::extract::{Json, Path, Query};
 use super::paging::{Cursor, Wanted};
 use super::{App, Shared};
 use crate::entropy::entropy;
-use crate::record::WebhookRecord;
+use crate::record::{Seen, WebhookRecord};
 use crate::store::{AddWebhookError, EditWebhookError, MOST_WEBHOOKS, WebhookEdits};
 use crate::webhooks;
 
@@ -99,17 +99,28 @@ async fn edit(
     seen: IfMatch,
     Json(change): Json<EditWebhook>,
 ) -> Result<Response, ApiError> {
-    let id = known(&webhook)?;
+    let webhook = self::change(&app, &caller, &webhook, change, &seen.seen()).await?;
+    let version = webhook.version;
+    Ok(changed(version, &Webhook::from(webhook)))
+}
+
+/// Changes a webhook.
+pub(super) async fn change(
+    app: &App,
+    caller: &Caller,
+    webhook: &str,
+    change: EditWebhook,
+    seen: &Seen,
+) -> Result<WebhookRecord, ApiError> {
+    let id = known(webhook)?;
     let edits = WebhookEdits {
-        url: change.url.map(|url| target(&app, &url)).transpose()?,
+        url: change.url.map(|url| target(app, &url)).transpose()?,
         events: change.events.map(events).transpose()?,
         enabled: change.enabled,
     };
-    caller.account.edit_webhook(id, edits, &seen.seen()).await?;
+    caller.account.edit_webhook(id, edits, seen).await?;
     info!(webhook = %id, by = %caller.who, "webhook edited");
-    let webhook = find(&caller, id).await?;
-    let version = webhook.version;
-    Ok(changed(version, &Webhook::from(webhook)))
+    find(caller, id).await
 }
 
 /// Removes a webhook: it is not called any more, not even for what has happened already.
@@ -166,15 +177,18 @@ pub(super) async fn test(
     Ok((StatusCode::ACCEPTED, Answer(delivery)))
 }
 
-async fn find(caller: &Caller, id: WebhookId) -> Result<WebhookRecord, ApiError> {
+/// One webhook.
+pub(super) async fn find(caller: &Caller, id: WebhookId) -> Result<WebhookRecord, ApiError> {
     caller.account.webhook(id).await?.ok_or_else(not_found)
 }
 
-fn known(webhook: &str) -> Result<WebhookId, ApiError> {
+/// The id in a path, if it could be one.
+pub(super) fn known(webhook: &str) -> Result<WebhookId, ApiError> {
     webhook.parse().map_err(|_| not_found())
 }
 
-fn not_found() -> ApiError {
+/// The problem with an id that nobody has.
+pub(super) fn not_found() -> ApiError {
     ApiError::new(Code::WebhookNotFound, "no webhook has this id")
 }
 

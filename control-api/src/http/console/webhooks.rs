@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use postern_protocol::api::{
     CreateWebhook, Delivery, DeliveryStatus, NewWebhook, Webhook, WebhookEvent, WebhookStatus,
@@ -20,36 +20,64 @@ use super::words::Words;
 use super::{moments, pieces};
 use crate::http::auth::Owner;
 use crate::http::error::{ApiError, Code};
-use crate::http::extract::Path;
 use crate::http::{Shared, webhooks};
 
 /// Where the page is.
-const HERE: &str = "/console/webhooks";
+pub(super) const HERE: &str = "/console/webhooks";
 
-/// The form for a new webhook: its address, and a field for each event that is chosen.
+/// The fields of a webhook: its address, and one for each event that is chosen.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct NewOne {
-    url: String,
+pub(super) struct Fields {
+    pub(super) url: String,
     #[serde(flatten)]
     events: BTreeMap<String, String>,
 }
 
-impl NewOne {
-    /// Everything is chosen, until somebody takes away what they do not want.
-    fn blank() -> Self {
-        let events = WebhookEvent::ALL.map(|event| (word(event), String::new()));
-        Self { url: String::new(), events: events.into() }
+impl Fields {
+    /// As they are filled in to begin with.
+    pub(super) fn new(url: &str, events: &[WebhookEvent]) -> Self {
+        let events = events.iter().map(|event| (word(*event), String::new())).collect();
+        Self { url: url.to_owned(), events }
     }
 
-    fn chosen(&self) -> Vec<WebhookEvent> {
+    /// Everything is chosen, until somebody takes away what they do not want.
+    fn blank() -> Self {
+        Self::new("", &WebhookEvent::ALL)
+    }
+
+    /// The events that are chosen.
+    pub(super) fn chosen(&self) -> Vec<WebhookEvent> {
         WebhookEvent::ALL.into_iter().filter(|event| self.events.contains_key(&word(*event))).collect()
+    }
+
+    /// The fields, with what is wrong with one of them.
+    pub(super) fn show(&self, wrong: Option<(&str, &str)>, words: &Words) -> Markup {
+        let chosen = self.chosen();
+        html! {
+            label for="url" { (words.webhook_url) }
+            input id="url" name="url" value=(self.url) required maxlength="2048" autocomplete="off"
+                autocapitalize="none" spellcheck="false" inputmode="url" placeholder="https://example.com/hook"
+                aria-invalid=[wrong.filter(|(of, _)| *of == "url").map(|_| "true")]
+                aria-describedby="url-wrong";
+            (pieces::complaint("url", wrong))
+            fieldset aria-describedby="events-wrong" {
+                legend { (words.events) }
+                @for event in WebhookEvent::ALL {
+                    label.check {
+                        input type="checkbox" name=(word(event)) checked[chosen.contains(&event)];
+                        " " code { (word(event)) }
+                    }
+                }
+                (pieces::complaint("events", wrong))
+            }
+        }
     }
 }
 
 /// The webhooks.
 pub(super) async fn list(page: Page<Owner>) -> Result<Markup, ApiError> {
-    whole(&page, &NewOne::blank(), None, None).await
+    whole(&page, &Fields::blank(), None, None).await
 }
 
 /// The same as calls arrive or do not.
@@ -61,7 +89,7 @@ pub(super) async fn live(page: Page<Owner>, State(app): State<Shared>) -> Result
 pub(super) async fn add(
     page: Page<Owner>,
     State(app): State<Shared>,
-    Form(form): Form<NewOne>,
+    Form(form): Form<Fields>,
 ) -> Result<Response, ApiError> {
     let events = form.chosen();
     if events.is_empty() {
@@ -71,7 +99,7 @@ pub(super) async fn add(
     }
     let request = CreateWebhook { url: form.url.trim().to_owned(), events: Some(events) };
     match webhooks::add(&app, &page.caller, request).await {
-        Ok(made) => Ok(whole(&page, &NewOne::blank(), None, Some(&made)).await?.into_response()),
+        Ok(made) => Ok(whole(&page, &Fields::blank(), None, Some(&made)).await?.into_response()),
         Err(problem) if matches!(problem.code(), Code::InvalidTarget | Code::TooManyWebhooks) => {
             let wrong = page.words.problem(&problem.problem());
             let whole = whole(&page, &form, Some(("url", &wrong)), None).await?;
@@ -79,18 +107,6 @@ pub(super) async fn add(
         }
         Err(problem) => Err(problem),
     }
-}
-
-/// Calls a webhook to try it; what becomes of that is shown as it does.
-pub(super) async fn test(page: Page<Owner>, Path(webhook): Path<String>) -> Result<Redirect, ApiError> {
-    let _queued = webhooks::test(Owner(page.caller), Path(webhook)).await?;
-    Ok(Redirect::to(HERE))
-}
-
-/// Removes a webhook.
-pub(super) async fn delete(page: Page<Owner>, Path(webhook): Path<String>) -> Result<Redirect, ApiError> {
-    webhooks::delete(Owner(page.caller), Path(webhook)).await?;
-    Ok(Redirect::to(HERE))
 }
 
 async fn drawn(page: &Page<Owner>) -> Result<Pieces, ApiError> {
@@ -113,7 +129,7 @@ async fn drawn(page: &Page<Owner>) -> Result<Pieces, ApiError> {
 
 async fn whole(
     page: &Page<Owner>,
-    form: &NewOne,
+    form: &Fields,
     wrong: Option<(&str, &str)>,
     made: Option<&NewWebhook>,
 ) -> Result<Markup, ApiError> {
@@ -137,32 +153,30 @@ async fn whole(
     Ok(page.show(words.webhooks, Section::Webhooks, Some("/console/webhooks/live"), &content))
 }
 
-fn ask(form: &NewOne, wrong: Option<(&str, &str)>, words: &Words) -> Markup {
-    let chosen = form.chosen();
+fn ask(form: &Fields, wrong: Option<(&str, &str)>, words: &Words) -> Markup {
     html! {
         form method="post" action=(HERE) {
-            label for="url" { (words.webhook_url) }
-            input id="url" name="url" value=(form.url) required maxlength="2048" autocomplete="off"
-                autocapitalize="none" spellcheck="false" inputmode="url" placeholder="https://example.com/hook"
-                aria-invalid=[wrong.filter(|(of, _)| *of == "url").map(|_| "true")]
-                aria-describedby="url-wrong";
-            (pieces::complaint("url", wrong))
-            fieldset aria-describedby="events-wrong" {
-                legend { (words.events) }
-                @for event in WebhookEvent::ALL {
-                    label.check {
-                        input type="checkbox" name=(word(event)) checked[chosen.contains(&event)];
-                        " " code { (word(event)) }
-                    }
-                }
-                (pieces::complaint("events", wrong))
-            }
+            (form.show(wrong, words))
             button { (words.add_webhook) }
         }
     }
 }
 
 fn item(webhook: &Webhook, last: Option<&Delivery>, words: &Words) -> Markup {
+    html! {
+        li.card id={ "webhook-" (webhook.id) } {
+            div.head {
+                h2 { a href={ (HERE) "/" (webhook.id) } { (webhook.url) } }
+                p.status { (state(webhook, last, words)) }
+            }
+            (facts(webhook, last, words))
+            (actions(webhook, words))
+        }
+    }
+}
+
+/// Whether a webhook is called, and its calls arrive.
+pub(super) fn state(webhook: &Webhook, last: Option<&Delivery>, words: &Words) -> Markup {
     let retried = last.is_some_and(|last| last.status == DeliveryStatus::Pending);
     let (class, text) = match webhook.status {
         WebhookStatus::Disabled => ("idle", words.not_called),
@@ -171,31 +185,48 @@ fn item(webhook: &Webhook, last: Option<&Delivery>, words: &Words) -> Markup {
         WebhookStatus::Active => ("good", words.calls_arrive),
     };
     html! {
-        li.card id={ "webhook-" (webhook.id) } {
-            div.head {
-                h2 { (webhook.url) }
-                p.status { span.state.(class) { (text) }
-                    @if let Some(since) = webhook.failing_since { " " small { (words.since) " " (moments::at(since)) } }
-                }
+        span.state.(class) { (text) }
+        @if let Some(since) = webhook.failing_since { " " small { (words.since) " " (moments::at(since)) } }
+    }
+}
+
+/// What a webhook is called for, and what became of the last call.
+pub(super) fn facts(webhook: &Webhook, last: Option<&Delivery>, words: &Words) -> Markup {
+    html! {
+        dl.facts {
+            @if let Some(last) = last { div.wide { dt { (words.last_call) } dd { (became(last, words)) } } }
+            div.wide { dt { (words.events) } dd {
+                @for event in &webhook.events { code { (word(*event)) } " " }
+            } }
+            div { dt { (words.created) } dd { (moments::at(webhook.created_at)) } }
+        }
+    }
+}
+
+/// What can be done with a webhook besides editing it.
+pub(super) fn actions(webhook: &Webhook, words: &Words) -> Markup {
+    let paused = webhook.status == WebhookStatus::Disabled;
+    let here = format!("{HERE}/{}", webhook.id);
+    html! {
+        div.actions {
+            @if paused {
+                (act(&format!("{here}/resume"), words.call_again, "", &webhook.url))
+            } @else {
+                (act(&format!("{here}/test"), words.send_a_test, "", &webhook.url))
+                (act(&format!("{here}/pause"), words.pause_calls, words.pause_calls_why, &webhook.url))
             }
-            dl.facts {
-                @if let Some(last) = last { div.wide { dt { (words.last_call) } dd { (became(last, words)) } } }
-                div.wide { dt { (words.events) } dd {
-                    @for event in &webhook.events { code { (word(*event)) } " " }
-                } }
-                div { dt { (words.created) } dd { (moments::at(webhook.created_at)) } }
-            }
-            div.actions {
-                @if webhook.status != WebhookStatus::Disabled {
-                    form.inline method="post" action={ (HERE) "/" (webhook.id) "/test" } {
-                        button.quiet { (words.send_a_test) span.hidden { " " (webhook.url) } }
-                    }
-                }
-                (Bin {
-                    id: &format!("bin-{}", webhook.id), verb: words.delete, what: &webhook.url,
-                    to: &format!("{HERE}/{}/delete", webhook.id), why: words.delete_webhook_why,
-                }.show(words))
-            }
+            (Bin {
+                id: &format!("bin-{}", webhook.id), verb: words.delete, what: &webhook.url,
+                to: &format!("{here}/delete"), why: words.delete_webhook_why,
+            }.show(words))
+        }
+    }
+}
+
+fn act(to: &str, verb: &str, why: &str, what: &str) -> Markup {
+    html! {
+        form.inline method="post" action=(to) {
+            button.quiet title=[Some(why).filter(|why| !why.is_empty())] { (verb) span.hidden { " " (what) } }
         }
     }
 }
@@ -214,7 +245,7 @@ fn became(call: &Delivery, words: &Words) -> Markup {
 }
 
 /// An event by the word that calls name it by, in every language.
-fn word(event: WebhookEvent) -> String {
+pub(super) fn word(event: WebhookEvent) -> String {
     let word = serde_json::to_value(event).ok();
     word.as_ref().and_then(|word| word.as_str()).unwrap_or_default().to_owned()
 }

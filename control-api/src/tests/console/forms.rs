@@ -222,7 +222,7 @@ async fn users_and_tokens_are_made_and_removed_by_their_owner() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_added_with_its_events_tried_and_removed_and_says_why_its_calls_fail() {
+async fn a_webhook_is_added_with_its_events_tried_edited_paused_and_removed_and_says_why_its_calls_fail() {
     let api = Api::start_with(|config| config.webhooks.insecure_loopback = true).await;
     let browser = Browser::new(&api).await;
     let path = "/console/webhooks";
@@ -245,7 +245,8 @@ async fn a_webhook_is_added_with_its_events_tried_and_removed_and_says_why_its_c
     let shown = api.get("/v1/webhooks").await.json["items"][0].clone();
     assert_eq!(shown["events"], json!(["box.online", "visit.refused"]));
     let id = shown["id"].as_str().unwrap();
-    assert_eq!(sent_to(&browser.post(&format!("{path}/{id}/test"), &[]).await), path);
+    let own = format!("{path}/{id}");
+    assert_eq!(sent_to(&browser.post(&format!("{own}/test"), &[]).await), own);
     let fails = async {
         while !browser.get(path).await.text.contains("being tried again") {
             tokio::task::yield_now().await;
@@ -254,7 +255,28 @@ async fn a_webhook_is_added_with_its_events_tried_and_removed_and_says_why_its_c
     tokio::time::timeout(std::time::Duration::from_secs(60), fails).await.expect("it is tried");
     let page = browser.get_in("fr", path).await.text;
     assert!(page.contains("nouvel essai prévu") && page.contains("class=\"wrong\" lang=\"en\""), "{page}");
-    assert_eq!(sent_to(&browser.post(&format!("{path}/{id}/delete"), &[]).await), path);
+    let page = browser.get_in("fr", &own).await.text;
+    assert!(page.contains("webhook.test") && page.contains("en attente"), "{page}");
+
+    let none = browser.post(&own, &[("url", &url)]).await;
+    assert!(none.status == 422 && none.text.contains("id=\"events-wrong\""), "{}", none.text);
+    let inside = browser.post(&own, &[("url", "https://169.254.169.254/"), ("box.online", "on")]).await;
+    assert!(inside.status == 422 && inside.text.contains("id=\"url-wrong\""), "{}", inside.text);
+    let fields = [("url", "https://example.com/other"), ("access.created", "on")];
+    assert_eq!(sent_to(&browser.post(&own, &fields).await), own);
+    assert_eq!(sent_to(&browser.post(&format!("{own}/pause"), &[]).await), own);
+    let shown = api.get(&format!("/v1/webhooks/{id}")).await.json;
+    assert_eq!(
+        (&shown["url"], &shown["events"], &shown["status"]),
+        (&json!("https://example.com/other"), &json!(["access.created"]), &json!("disabled"))
+    );
+    let page = browser.get(&own).await.text;
+    assert!(page.contains("not called") && page.contains("Call it again"), "{page}");
+    assert!(page.contains("given up"), "what waited is told of no more: {page}");
+    assert_eq!(sent_to(&browser.post(&format!("{own}/resume"), &[]).await), own);
+    assert_eq!(api.get(&format!("/v1/webhooks/{id}")).await.json["status"], "active");
+    assert_eq!(sent_to(&browser.post(&format!("{own}/delete"), &[]).await), path);
+    assert_eq!(browser.get(&own).await.status, 404);
     assert!(api.get("/v1/webhooks").await.items("id").is_empty());
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::tests::harness::OWNER;
 
 /// Every page, with ids that nobody has.
-const PAGES: [(&str, &str); 43] = [
+const PAGES: &[(&str, &str)] = &[
     ("GET", "/console"),
     ("GET", "/console/live"),
     ("POST", "/console/boxes"),
@@ -38,6 +38,11 @@ const PAGES: [(&str, &str); 43] = [
     ("GET", "/console/webhooks"),
     ("GET", "/console/webhooks/live"),
     ("POST", "/console/webhooks"),
+    ("GET", "/console/webhooks/aaaaaaaaaa"),
+    ("GET", "/console/webhooks/aaaaaaaaaa/live"),
+    ("POST", "/console/webhooks/aaaaaaaaaa"),
+    ("POST", "/console/webhooks/aaaaaaaaaa/pause"),
+    ("POST", "/console/webhooks/aaaaaaaaaa/resume"),
     ("POST", "/console/webhooks/aaaaaaaaaa/test"),
     ("POST", "/console/webhooks/aaaaaaaaaa/delete"),
     ("GET", "/console/audit"),
@@ -46,6 +51,7 @@ const PAGES: [(&str, &str); 43] = [
     ("POST", "/console/accounts/aaaaaaaaaa"),
     ("POST", "/console/accounts/aaaaaaaaaa/close"),
     ("GET", "/console/relays"),
+    ("GET", "/console/relays/live"),
     ("POST", "/console/relays"),
     ("POST", "/console/relays/aaaaaaaaaa/delete"),
 ];
@@ -56,7 +62,7 @@ const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded")
 async fn no_page_is_shown_and_no_form_is_taken_without_a_session() {
     let api = Api::start().await;
     let bearer = format!("Bearer {}", api.token.reveal());
-    for (method, path) in PAGES {
+    for (method, path) in PAGES.iter().copied() {
         for headers in [
             vec![FORM],
             vec![FORM, ("cookie", "postern=pss_nonsense"), ("sec-fetch-site", "same-origin")],
@@ -84,7 +90,7 @@ async fn no_other_sites_page_can_send_a_form() {
         ("POST", "/console/sign-out"),
         ("POST", &*delete),
     ];
-    for (method, path) in PAGES.into_iter().chain(rest).filter(|(method, _)| *method == "POST") {
+    for (method, path) in PAGES.iter().copied().chain(rest).filter(|(method, _)| *method == "POST") {
         for (name, value) in [
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
@@ -111,6 +117,14 @@ async fn a_page_of_another_account_is_one_that_does_not_exist() {
             json!({ "device": device, "exposed_port": 22, "public_key": KEY, "allowed_ips": ["192.0.2.1"] }),
         )
         .await;
+    let ours = [
+        ("boxes", device.clone()),
+        ("accesses", made.id()),
+        ("visits", visit_to(&relay, &device).await),
+        ("users", api.post("/v1/users", json!({ "name": "ours@example.com", "role": "viewer" })).await.id()),
+        ("tokens", api.post("/v1/tokens", json!({ "name": "ours" })).await.id()),
+        ("webhooks", api.post("/v1/webhooks", json!({ "url": "https://ours.example/" })).await.id()),
+    ];
     let account = api.post("/v1/accounts", json!({ "name": "other", "owner": "eve@example.com" })).await;
     let link = account.json["owner"]["invitation"]["link"].as_str().unwrap().to_owned();
     let fields = form(&[("token", &link), ("password", "a long enough password")]);
@@ -118,12 +132,13 @@ async fn a_page_of_another_account_is_one_that_does_not_exist() {
     assert_eq!(sent_to(&began), "/console");
     let eve = Browser { api: &api, cookie: began.cookie() };
     let of_accounts = |path: &str| !path.contains("/accounts/") && !path.contains("/relays/");
-    for (method, path) in
-        PAGES.into_iter().filter(|(_, path)| path.contains("aaaaaaaaaa") && of_accounts(path))
-    {
-        let foreign = path
-            .replace("boxes/aaaaaaaaaa", &format!("boxes/{device}"))
-            .replace("accesses/aaaaaaaaaa", &format!("accesses/{}", made.id()));
+    let with_ids = PAGES.iter().copied().filter(|(_, path)| path.contains("aaaaaaaaaa") && of_accounts(path));
+    for (method, path) in with_ids {
+        let name = |foreign: String, (kind, id): &(&str, String)| {
+            foreign.replace(&format!("{kind}/aaaaaaaaaa"), &format!("{kind}/{id}"))
+        };
+        let foreign = ours.iter().fold(path.to_owned(), name);
+        assert_ne!(foreign, path, "say whose this is");
         let body = || {
             (method == "POST").then(|| {
                 form(&[
@@ -132,6 +147,8 @@ async fn a_page_of_another_account_is_one_that_does_not_exist() {
                     ("role", "viewer"),
                     ("source", "192.0.2.1"),
                     ("port", "22"),
+                    ("url", "https://eve.example/"),
+                    ("box.online", "on"),
                 ])
             })
         };
@@ -141,6 +158,17 @@ async fn a_page_of_another_account_is_one_that_does_not_exist() {
         assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
         assert_eq!(answer.text, absent.text, "{method} {path}");
     }
+}
+
+/// Somebody who is on a box; the id of their visit.
+async fn visit_to(relay: &Relay<'_>, device: &str) -> String {
+    let visit = json!({
+        "id": "vvvvvvvvvv", "relay": relay.id, "entrance": "front", "source": "192.0.2.99", "source_port": 5000,
+        "device": device, "started_at": "2026-11-21T12:00:00Z", "outcome": "open", "code": "open",
+        "reason": "because", "bytes_up": 1, "bytes_down": 2,
+    });
+    assert_eq!(relay.post("visits", json!({ "events": [visit] })).await.status, 204);
+    "vvvvvvvvvv".to_owned()
 }
 
 #[tokio::test]
@@ -185,7 +213,7 @@ async fn only_admins_of_the_installation_see_its_accounts_and_relays() {
     let fields = form(&[("token", &token), ("password", "a long enough password")]);
     let began = api.raw("POST", "/setup", Some(fields), &[FORM]).await;
     let eve = Browser { api: &api, cookie: began.cookie() };
-    for (method, path) in PAGES {
+    for (method, path) in PAGES.iter().copied() {
         if path.contains("/accounts") || path.contains("/relays") {
             let body = (method == "POST").then(|| form(&[("name", "x"), ("owner", "y")]));
             assert_eq!(eve.ask(method, path, body, "en").await.status, 403, "{method} {path}");

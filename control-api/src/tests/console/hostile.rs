@@ -27,7 +27,7 @@ async fn no_text_of_anybodys_is_markup() {
     let access = api.post("/v1/accesses", access).await.id();
     let device = made.id();
     let hook = json!({ "url": format!("https://example.com/{SCRIPT}?{SCRIPT}") });
-    assert_eq!(api.post("/v1/webhooks", hook).await.status, 201);
+    let hook = api.post("/v1/webhooks", hook).await.id();
     let pages = [
         "/console".to_owned(),
         format!("/console/boxes/{device}"),
@@ -37,6 +37,7 @@ async fn no_text_of_anybodys_is_markup() {
         "/console/users".to_owned(),
         "/console/tokens".to_owned(),
         "/console/webhooks".to_owned(),
+        format!("/console/webhooks/{hook}"),
         "/console/audit".to_owned(),
         "/console/accounts".to_owned(),
         "/console/relays".to_owned(),
@@ -68,6 +69,7 @@ async fn no_text_of_anybodys_is_markup() {
         ("/console/users".to_owned(), vec![("name", SCRIPT), ("role", "viewer")]),
         ("/console/tokens".to_owned(), vec![("name", SCRIPT), ("role", "viewer")]),
         ("/console/webhooks".to_owned(), vec![("url", SCRIPT), ("box.online", "on"), (SCRIPT, SCRIPT)]),
+        (format!("/console/webhooks/{hook}"), vec![("url", SCRIPT), ("box.online", "on"), (SCRIPT, SCRIPT)]),
         ("/console/accounts".to_owned(), vec![("name", SCRIPT), ("owner", SCRIPT)]),
         ("/console/relays".to_owned(), vec![("name", SCRIPT)]),
     ] {

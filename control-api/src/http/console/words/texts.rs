@@ -318,6 +318,7 @@ texts! {
         "Quand il se passe quelque chose dans ce compte, ces adresses sont appelées, et chaque appel est signé.";
     no_webhooks: "None is called yet.", "Aucune n’est appelée pour l’instant.";
     webhook_url: "Address to call", "Adresse à appeler";
+    event: "Event", "Événement";
     events: "Events", "Événements";
     choose_events: "Choose at least one event.", "Choisissez au moins un événement.";
     add_webhook: "Add a webhook", "Ajouter un webhook";
@@ -334,6 +335,17 @@ texts! {
     call_given_up: "given up", "abandonné";
     call_next: "tried again at", "nouvel essai le";
     send_a_test: "Send a test", "Envoyer un essai";
+    pause_calls: "Pause", "Suspendre";
+    pause_calls_why:
+        "It is not called until somebody resumes it; what waits for it is given up.",
+        "Il n’est plus appelé jusqu’à la reprise ; ce qui l’attend est abandonné.";
+    call_again: "Call it again", "Reprendre les appels";
+    calls: "Calls", "Appels";
+    attempts: "Attempts", "Essais";
+    no_calls:
+        "It has not been called yet. A test shows whether calls arrive.",
+        "Il n’a pas encore été appelé. Un essai montre si les appels arrivent.";
+    waits: "waiting", "en attente";
     delete_webhook_why:
         "It is not called any more, not even for what has happened already. Its secret is gone for good.",
         "Il n’est plus appelé, même pour ce qui s’est déjà produit. Son secret est perdu pour de bon.";
