@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_protocol::wire::{SshServer, SshServerKind};
 use tokio::time::sleep;
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::agent::Agent;
 use crate::config::{SshChoice, SshSettings};
 use crate::shell::{Settings, Shell};
-use crate::sshd::{self, Found};
+use crate::sshd::{self, Found, Traces};
 
 /// How often the system's server is looked for again: it may have been installed, moved or removed.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -18,8 +18,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How often while there is none, as when the box has just booted.
 const LOOK_SOON: Duration = Duration::from_secs(3);
 
-/// Each look costs the server a few connections, and it minds many.
+/// A look may cost the server a few connections, and it minds many.
 const LOOK_RARELY: Duration = Duration::from_secs(10);
+
+/// How long a server is believed to be what it was because everything about it looks the same. Asking costs
+/// it lines in its log, and a small box time.
+const BELIEVE: Duration = Duration::from_secs(3600);
 
 /// How often the system's server may be missed in a row before the agent's own takes its place. A
 /// restarted server is not gone, and visitors would meet another host key.
@@ -63,17 +67,33 @@ pub(crate) struct Lookout<'a> {
     settings: &'a SshSettings,
     state_dir: &'a Path,
     misses: u32,
+    settled: Option<Settled>,
+}
+
+/// A server that was asked again and is what it was.
+#[derive(Debug)]
+struct Settled {
+    /// What was to be seen of it before it was asked.
+    traces: Traces,
+    since: Instant,
 }
 
 impl<'a> Lookout<'a> {
     /// A lookout that has not looked yet.
     pub(crate) fn new(settings: &'a SshSettings, state_dir: &'a Path) -> Self {
-        Self { settings, state_dir, misses: 0 }
+        Self { settings, state_dir, misses: 0, settled: None }
     }
 
     /// The server that visitors should reach from now on, given the one that they reach.
+    ///
+    /// Nobody is asked while there is nothing to see that has changed.
     pub(crate) async fn look(&mut self, present: Server) -> Server {
+        let traces = Traces::seen(self.settings);
+        if self.is_settled(&present, &traces) {
+            return present;
+        }
         let found = sshd::find(self.settings).await;
+        self.settled = settled(&present, found.as_ref(), traces);
         self.misses = if found.is_some() { 0 } else { self.misses.saturating_add(1) };
         match (choose(self.settings.server, found.is_some(), &present, self.misses), found) {
             (Choice::Found, Some(found)) => Server::System(found),
@@ -81,6 +101,12 @@ impl<'a> Lookout<'a> {
             (Choice::Nothing, _) => Server::Nothing,
             (Choice::Present | Choice::Found, _) => present,
         }
+    }
+
+    fn is_settled(&self, present: &Server, traces: &Traces) -> bool {
+        let (Some(settled), Server::System(server)) = (&self.settled, present) else { return false };
+        let same = traces.clone().of(server.address).is_some_and(|traces| traces == settled.traces);
+        same && settled.since.elapsed() < BELIEVE
     }
 
     fn builtin(&self, present: Server) -> Server {
@@ -94,6 +120,16 @@ impl<'a> Lookout<'a> {
             },
             Server::Builtin,
         )
+    }
+}
+
+/// One look is not enough: a server that is just starting may not tell all of its keys.
+fn settled(present: &Server, found: Option<&Found>, traces: Traces) -> Option<Settled> {
+    match (present, found) {
+        (Server::System(before), Some(found)) if before == found => {
+            traces.of(found.address).map(|traces| Settled { traces, since: Instant::now() })
+        }
+        _ => None,
     }
 }
 
@@ -170,28 +206,4 @@ fn adopt(agent: &Agent, server: Server) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn system() -> Server {
-        let address = "127.0.0.1:22".parse().unwrap();
-        Server::System(Found { address, version: "OpenSSH_9.2p1".into(), host_keys: Vec::new() })
-    }
-
-    #[test]
-    fn the_system_has_precedence_and_is_not_given_up_at_once() {
-        let cases = [
-            (SshChoice::Auto, true, Server::Nothing, 0, Choice::Found),
-            (SshChoice::Auto, false, Server::Nothing, 1, Choice::Builtin),
-            (SshChoice::Auto, false, system(), MISSES - 1, Choice::Present),
-            (SshChoice::Auto, false, system(), MISSES, Choice::Builtin),
-            (SshChoice::System, true, Server::Nothing, 0, Choice::Found),
-            (SshChoice::System, false, Server::Nothing, 9, Choice::Nothing),
-            (SshChoice::System, false, system(), 9, Choice::Present),
-            (SshChoice::Builtin, true, Server::Nothing, 0, Choice::Builtin),
-        ];
-        for (settings, found, present, misses, choice) in cases {
-            assert_eq!(choose(settings, found, &present, misses), choice, "{settings:?} {found} {misses}");
-        }
-    }
-}
+mod tests;

@@ -14,6 +14,8 @@ use crate::config::{SSH_PORT, SshChoice, SshSettings};
 
 mod ask;
 mod places;
+mod traces;
+pub(crate) use traces::Traces;
 
 /// The system's SSH server, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +30,10 @@ pub(crate) struct Found {
 
 /// Looks for the system's SSH server; a server that has moved is found at the next call.
 ///
-/// It costs three short connections to the server. OpenSSH 9.8 counts those that end without a login
-/// against their address, which is also the visitors' here; it forgives one a second and minds
-/// fifteen at once. So look not more than a few times a minute.
+/// It costs three short connections to the server, which writes a line or two about each into its log.
+/// OpenSSH 9.8 counts those that end without a login against their address, which is also the visitors'
+/// here; it forgives one a second and minds fifteen at once. So look not more than a few times a minute,
+/// and only when its [`Traces`] give a reason.
 pub(crate) async fn find(settings: &SshSettings) -> Option<Found> {
     if settings.server == SshChoice::Builtin {
         return None;

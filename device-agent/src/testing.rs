@@ -20,7 +20,9 @@ use crate::identity::{BoxKey, Member};
 use crate::trust;
 
 mod relay;
+mod sshd;
 pub(crate) use relay::{Relay, Tunnel, Visit};
+pub(crate) use sshd::{Sshd, host_key, public};
 
 /// The time as the certificate library wants it.
 macro_rules! x509_time {

@@ -22,8 +22,7 @@ const DROPBEAR_PORT: u16 = 22;
 /// Where OpenSSH's server listens: what a running one was told on its command line, then what its
 /// configuration says.
 pub(super) async fn of_openssh() -> Vec<SocketAddr> {
-    let running = command_lines().filter_map(|line| sshd_ports(&line)).flatten().map(loopback);
-    let mut places: Vec<_> = running.collect();
+    let mut places: Vec<_> = command_lines().filter_map(|line| running_openssh(&line)).flatten().collect();
     places.extend(configuration().await.as_deref().map(listening).unwrap_or_default());
     places
 }
@@ -31,6 +30,15 @@ pub(super) async fn of_openssh() -> Vec<SocketAddr> {
 /// Where running dropbears listen.
 pub(super) fn of_dropbear() -> Vec<SocketAddr> {
     command_lines().filter_map(|line| dropbear(&line)).flatten().collect()
+}
+
+/// Where running servers of either kind were told to listen, which costs less to learn than the rest.
+pub(super) fn of_running() -> Vec<SocketAddr> {
+    command_lines().filter_map(|line| running_openssh(&line).or_else(|| dropbear(&line))).flatten().collect()
+}
+
+fn running_openssh(line: &[String]) -> Option<Vec<SocketAddr>> {
+    Some(sshd_ports(line)?.into_iter().map(loopback).collect())
 }
 
 /// What `sshd -T` says; only root is told.
@@ -99,7 +107,8 @@ fn sshd_ports(line: &[String]) -> Option<Vec<u16>> {
 /// Where a dropbear listens: at each `-p [address:]port`, or at its usual port.
 fn dropbear(line: &[String]) -> Option<Vec<SocketAddr>> {
     let (program, arguments) = line.split_first()?;
-    if !is(program, "dropbear") {
+    // One that was started for a single connection listens nowhere.
+    if !is(program, "dropbear") || arguments.iter().any(|word| word == "-i") {
         return None;
     }
     let told: Vec<_> = values(arguments, 'p').collect();
@@ -170,6 +179,7 @@ mod tests {
             ("dropbear -p 0.0.0.0:2022 ", Some(&["127.0.0.1:2022"])),
             ("dropbear -R ", Some(&["127.0.0.1:22"])),
             ("dropbear -p nonsense ", Some(&[])),
+            ("dropbear -i -r /etc/dropbear/key ", None),
             ("/bin/sh dropbear ", None),
             ("", None),
         ] {

@@ -1,77 +1,19 @@
 //! Real servers, one process a connection, each on a port of its own.
 
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use super::*;
-
-/// A server that is started anew for every connection.
-struct Server {
-    address: SocketAddr,
-    accepting: JoinHandle<()>,
-}
-
-impl Server {
-    async fn start(program: &'static str, arguments: Vec<String>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let accepting = tokio::spawn(async move {
-            let mut children = Vec::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let stream = stream.into_std().unwrap();
-                stream.set_nonblocking(false).unwrap();
-                let socket = || Stdio::from(OwnedFd::from(stream.try_clone().unwrap()));
-                let mut command = tokio::process::Command::new(program);
-                command.args(&arguments).stdin(socket()).stdout(socket()).stderr(Stdio::null());
-                children.push(command.kill_on_drop(true).spawn().unwrap());
-            }
-        });
-        Self { address, accepting }
-    }
-
-    async fn openssh(keys: &[PathBuf]) -> Self {
-        std::fs::create_dir_all("/run/sshd").unwrap();
-        let keys = keys.iter().flat_map(|key| ["-h".to_owned(), key.display().to_string()]);
-        let arguments = ["-i", "-e", "-f", "/dev/null"].map(str::to_owned).into_iter().chain(keys);
-        Self::start("/usr/sbin/sshd", arguments.collect()).await
-    }
-
-    fn settings(&self) -> SshSettings {
-        SshSettings { address: Some(self.address), ..SshSettings::default() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-fn openssh_key(home: &TempDir, kind: &str) -> PathBuf {
-    let path = home.path().join(kind);
-    let made = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", kind, "-f"]).arg(&path).status();
-    assert!(made.unwrap().success());
-    path
-}
-
-fn public(private: &Path) -> PublicKey {
-    let text = std::fs::read_to_string(private.with_extension("pub")).unwrap();
-    PublicKey::parse(&text).unwrap().key
-}
+use crate::testing::{Sshd, host_key, public};
 
 #[tokio::test]
 async fn openssh_tells_every_host_key_that_it_has() {
     let home = tempfile::tempdir().unwrap();
-    let keys = ["ed25519", "ecdsa", "rsa"].map(|kind| openssh_key(&home, kind));
-    let server = Server::openssh(&keys).await;
+    let keys = ["ed25519", "ecdsa", "rsa"].map(|kind| host_key(&home, kind));
+    let server = Sshd::openssh(&keys).await;
     let found = find(&server.settings()).await.unwrap();
-    assert_eq!(found.address, server.address);
+    assert_eq!(Some(found.address), server.settings().address);
     assert!(found.version.starts_with("OpenSSH_"), "{}", found.version);
     assert_eq!(found.host_keys, keys.map(|key| public(&key)));
 }
@@ -84,7 +26,7 @@ async fn dropbear_tells_its_host_key_too() {
     let made = String::from_utf8(made.stdout).unwrap();
     let line = made.lines().find(|line| line.starts_with("ecdsa-")).unwrap();
     let arguments = ["-i", "-r", &key].map(str::to_owned).to_vec();
-    let server = Server::start("/usr/sbin/dropbear", arguments).await;
+    let server = Sshd::start("/usr/sbin/dropbear", arguments).await;
     let found = find(&server.settings()).await.unwrap();
     assert!(found.version.starts_with("dropbear_"), "{}", found.version);
     assert_eq!(found.host_keys, [PublicKey::parse(line).unwrap().key]);
@@ -102,14 +44,14 @@ async fn what_is_no_ssh_server_is_not_found() {
 #[tokio::test]
 async fn our_own_server_is_never_taken_for_the_systems() {
     let arguments = ["SSH-2.0-Postern_9.9\\r\\n".to_owned()].to_vec();
-    let server = Server::start("/usr/bin/printf", arguments).await;
+    let server = Sshd::start("/usr/bin/printf", arguments).await;
     assert_eq!(find(&server.settings()).await, None);
 }
 
 #[tokio::test]
 async fn who_wants_the_built_in_server_needs_no_other() {
     let home = tempfile::tempdir().unwrap();
-    let server = Server::openssh(&[openssh_key(&home, "ed25519")]).await;
+    let server = Sshd::openssh(&[host_key(&home, "ed25519")]).await;
     let settings = SshSettings { server: SshChoice::Builtin, ..server.settings() };
     assert_eq!(find(&settings).await, None);
 }
@@ -117,9 +59,9 @@ async fn who_wants_the_built_in_server_needs_no_other() {
 #[tokio::test]
 async fn files_speak_for_a_server_that_does_not() {
     let home = tempfile::tempdir().unwrap();
-    let key = openssh_key(&home, "ed25519");
+    let key = host_key(&home, "ed25519");
     let arguments = ["SSH-2.0-Mute_1.0\\r\\n".to_owned()].to_vec();
-    let server = Server::start("/usr/bin/printf", arguments).await;
+    let server = Sshd::start("/usr/bin/printf", arguments).await;
     let settings = SshSettings { host_keys: Some(home.path().to_owned()), ..server.settings() };
     let found = find(&settings).await.unwrap();
     assert_eq!((found.version.as_str(), found.host_keys), ("Mute_1.0", vec![public(&key)]));
