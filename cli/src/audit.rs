@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use postern_protocol::api::{Actor, ActorKind, AuditAction, AuditRecord};
+use postern_protocol::api::{Actor, ActorKind, AuditAction, AuditRecord, AuditSubject};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::api::Query;
 use crate::args::Session;
@@ -23,14 +25,20 @@ pub(crate) enum AuditCommand {
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// Only what was done in this way, such as access_created
-    #[arg(long, value_name = "ACTION", value_parser = action)]
+    #[arg(long, value_name = "ACTION", value_parser = parsed::<AuditAction>)]
     action: Option<AuditAction>,
+    /// Only what was done to things of this kind: device, access, visit, user, token, webhook, account, relay, audit
+    #[arg(long, value_name = "KIND", value_parser = parsed::<AuditSubject>, conflicts_with = "action")]
+    about: Option<AuditSubject>,
     /// Only what was done to this, by its id
     #[arg(long, value_name = "ID")]
     subject: Option<String>,
     /// Only what this user, token or relay did, by its id
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
+    /// Only what such actors did: user, token, relay, machine
+    #[arg(long, value_name = "KIND", value_parser = parsed::<ActorKind>)]
+    actor_kind: Option<ActorKind>,
     /// Only what was done since: a date, or how long ago, like 2h
     #[arg(long, value_name = "WHEN")]
     since: Option<Moment>,
@@ -60,8 +68,10 @@ impl List {
     fn query(&self, now: DateTime<Utc>) -> Query {
         let fields = [
             ("action", self.action.map(word)),
+            ("about", self.about.map(word)),
             ("subject", self.subject.clone()),
             ("actor", self.actor.clone()),
+            ("actor_kind", self.actor_kind.map(word)),
             ("since", self.since.map(|moment| moment.text(now))),
             ("until", self.until.map(|moment| moment.text(now))),
         ];
@@ -69,12 +79,12 @@ impl List {
     }
 }
 
-fn action(text: &str) -> Result<AuditAction, String> {
+fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
-fn word(action: AuditAction) -> String {
-    serde_json::to_value(action).ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
+fn word<T: Serialize>(of: T) -> String {
+    serde_json::to_value(of).ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
 }
 
 fn shown(records: &[AuditRecord]) -> String {
@@ -113,8 +123,11 @@ mod tests {
 
     #[test]
     fn an_action_is_one_of_those_there_are() {
-        assert_eq!(action("access_created").map(word), Ok("access_created".to_owned()));
-        assert!(action("access_eaten").unwrap_err().contains("expected one of `device_created`"));
+        assert_eq!(parsed::<AuditAction>("access_created").map(word), Ok("access_created".to_owned()));
+        let unknown = parsed::<AuditAction>("access_eaten").unwrap_err();
+        assert!(unknown.contains("expected one of `device_created`"));
+        assert_eq!(parsed("machine"), Ok(ActorKind::Machine));
+        assert_eq!(parsed("webhook"), Ok(AuditSubject::Webhook));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) use accesses::{
 };
 pub(crate) use accounts::{AddAccountError, CloseError, RenameAccountError};
 pub(crate) use activity::{DAYS, DeviceActivity};
-pub(crate) use audit::AuditFilter;
+pub(crate) use audit::{AuditFilter, Named};
 pub(crate) use census::Census;
 pub(crate) use deliveries::{Attempted, Errand, Then};
 pub(crate) use devices::{CreateDeviceError, RenameError};

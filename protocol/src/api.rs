@@ -24,7 +24,7 @@ pub use access::{
     Progress, Via,
 };
 pub use account::{Account, CreateAccount, RenameAccount};
-pub use audit::{Actor, ActorKind, AuditAction, AuditRecord};
+pub use audit::{Actor, ActorKind, AuditAction, AuditRecord, AuditSubject};
 pub use device::{
     ConfirmHostKeys, CreateDevice, Device, DeviceStatus, FormerHostKeys, HostKey, Join, RenameDevice,
 };

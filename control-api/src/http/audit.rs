@@ -3,7 +3,7 @@
 use axum::Json as Answer;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use postern_protocol::api::{AuditAction, AuditRecord, Page};
+use postern_protocol::api::{ActorKind, AuditAction, AuditRecord, AuditSubject, Page};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,10 +27,16 @@ struct ListAudit {
     /// Only what was done in this way.
     #[param(inline)]
     action: Option<AuditAction>,
+    /// Only what was done to things of this kind.
+    #[param(inline)]
+    about: Option<AuditSubject>,
     /// Only what was done to this, by its id.
     subject: Option<String>,
     /// Only what this user, token or relay did, by its id.
     actor: Option<String>,
+    /// Only what such actors did; `machine` is the control API itself, and whoever has its machine in hand.
+    #[param(inline)]
+    actor_kind: Option<ActorKind>,
     /// Only what was done at this time or later.
     since: Option<DateTime<Utc>>,
     /// Only what was done before this time.
@@ -51,8 +57,8 @@ async fn list(
     Query(list): Query<ListAudit>,
 ) -> Result<Answer<Page<AuditRecord>>, ApiError> {
     let wanted = Wanted::new(list.limit, list.cursor.as_deref())?;
-    let ListAudit { action, subject, actor, since, until, .. } = list;
-    let filter = AuditFilter { action, subject, actor, since, until };
+    let ListAudit { action, about, subject, actor, actor_kind, since, until, .. } = list;
+    let filter = AuditFilter { action, about, subject, actor, actor_kind, since, until };
     let records = caller.account.audit(&filter, wanted.paging().limit, wanted.after()).await?;
     Ok(Answer(wanted.page(records, |record| Cursor::new(record.at, record.id))))
 }

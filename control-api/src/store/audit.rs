@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
-use postern_protocol::api::{Actor, AuditAction, AuditRecord};
+use postern_protocol::api::{Actor, ActorKind, AuditAction, AuditRecord, AuditSubject};
 use postern_protocol::id::{AccountId, AuditId, UserId};
 use sqlx::Row as _;
 
@@ -12,8 +12,10 @@ use crate::chain::{Broken, Head, Link, Walk};
 use crate::entropy::entropy;
 
 mod facts;
+mod named;
 
 pub(super) use facts::{Facts, changed, fact};
+pub(crate) use named::Named;
 
 /// Records that are checked at a time.
 const STRIDE: i64 = 1000;
@@ -27,8 +29,12 @@ pub(super) const HASH: &str = "hash";
 pub(crate) struct AuditFilter {
     /// Those of one kind.
     pub(crate) action: Option<AuditAction>,
+    /// Those about things of one kind.
+    pub(crate) about: Option<AuditSubject>,
     /// Those about one thing.
     pub(crate) subject: Option<String>,
+    /// Those of one kind of actor.
+    pub(crate) actor_kind: Option<ActorKind>,
     /// Those of one actor.
     pub(crate) actor: Option<String>,
     /// Those of this time or later.
@@ -212,8 +218,19 @@ impl AuditFilter {
         if let Some(action) = self.action {
             query.push(" AND action = ").push_bind(row::word(&action));
         }
+        if let Some(about) = self.about {
+            query.push(" AND action IN (");
+            let mut words = query.separated(", ");
+            for action in about.actions() {
+                words.push_bind(row::word(&action));
+            }
+            query.push(")");
+        }
         if let Some(subject) = &self.subject {
             query.push(" AND subject = ").push_bind(subject.clone());
+        }
+        if let Some(kind) = self.actor_kind {
+            query.push(" AND actor_kind = ").push_bind(row::word(&kind));
         }
         if let Some(actor) = &self.actor {
             query.push(" AND actor_id = ").push_bind(actor.clone());

@@ -337,6 +337,12 @@ async fn records_are_listed_by_what_whom_and_when_a_page_at_a_time() {
     assert_eq!(of(&format!("limit=3&cursor={next}")).await, before[1..4]);
     let me = page.json["items"][0]["actor"]["id"].as_str().unwrap().to_owned();
     assert_eq!(of(&format!("actor={me}")).await.len(), 3);
+    assert_eq!(of("about=relay").await, ["relay_changed", "relay_registered"]);
+    assert_eq!(of("about=device&actor_kind=machine").await, Vec::<String>::new());
+    assert_eq!(of("actor_kind=relay").await, ["relay_changed"]);
+    assert_eq!(of("actor_kind=machine").await.last().unwrap(), "token_created");
+    assert_eq!(api.get("/v1/audit?about=eaten").await.problem(), "invalid_parameter");
+    assert_eq!(api.get("/v1/audit?actor_kind=eaten").await.problem(), "invalid_parameter");
     assert_eq!(api.get("/v1/audit?action=device_eaten").await.problem(), "invalid_parameter");
     let operator = api.bearer_of(Role::Operator, true).await;
     let operator = operator.trim().split_once(": ").unwrap().1;

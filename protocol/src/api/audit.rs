@@ -147,3 +147,148 @@ pub enum AuditAction {
     /// The oldest records of the audit were removed, because their time was over.
     AuditPruned,
 }
+
+/// Kinds of what things are done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum AuditSubject {
+    /// A box.
+    Device,
+    /// An access.
+    Access,
+    /// A visit.
+    Visit,
+    /// A user.
+    User,
+    /// An API token.
+    Token,
+    /// A webhook.
+    Webhook,
+    /// An account.
+    Account,
+    /// A relay.
+    Relay,
+    /// The audit itself.
+    Audit,
+}
+
+impl AuditSubject {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Device,
+        Self::Access,
+        Self::Visit,
+        Self::User,
+        Self::Token,
+        Self::Webhook,
+        Self::Account,
+        Self::Relay,
+        Self::Audit,
+    ];
+
+    /// Everything that can be done to such a thing.
+    pub fn actions(self) -> impl Iterator<Item = AuditAction> {
+        AuditAction::ALL.into_iter().filter(move |action| action.subject() == self)
+    }
+}
+
+impl AuditAction {
+    /// Every action.
+    pub const ALL: [Self; 38] = [
+        Self::DeviceCreated,
+        Self::DeviceRenamed,
+        Self::DeviceDeleted,
+        Self::JoinStringMade,
+        Self::DeviceJoined,
+        Self::HostKeysConfirmed,
+        Self::AccessCreated,
+        Self::AccessEdited,
+        Self::AccessDeleted,
+        Self::AccessAskedFor,
+        Self::AccessApproved,
+        Self::AccessDenied,
+        Self::VisitCut,
+        Self::UserAdded,
+        Self::UserEdited,
+        Self::UserRemoved,
+        Self::UserInvited,
+        Self::UserSignedOut,
+        Self::OwnerInvited,
+        Self::InvitationAccepted,
+        Self::IdentityLinked,
+        Self::SignedIn,
+        Self::SignedOut,
+        Self::PasswordChanged,
+        Self::TokenCreated,
+        Self::TokenRemoved,
+        Self::WebhookAdded,
+        Self::WebhookEdited,
+        Self::WebhookRemoved,
+        Self::WebhookTested,
+        Self::AccountOpened,
+        Self::AccountRenamed,
+        Self::AccountClosed,
+        Self::RelayRegistered,
+        Self::RelayTokenChanged,
+        Self::RelayRemoved,
+        Self::RelayChanged,
+        Self::AuditPruned,
+    ];
+
+    /// What it is done to.
+    pub fn subject(self) -> AuditSubject {
+        match self {
+            Self::DeviceCreated
+            | Self::DeviceRenamed
+            | Self::DeviceDeleted
+            | Self::JoinStringMade
+            | Self::DeviceJoined
+            | Self::HostKeysConfirmed => AuditSubject::Device,
+            Self::AccessCreated
+            | Self::AccessEdited
+            | Self::AccessDeleted
+            | Self::AccessAskedFor
+            | Self::AccessApproved
+            | Self::AccessDenied => AuditSubject::Access,
+            Self::VisitCut => AuditSubject::Visit,
+            Self::UserAdded
+            | Self::UserEdited
+            | Self::UserRemoved
+            | Self::UserInvited
+            | Self::UserSignedOut
+            | Self::InvitationAccepted
+            | Self::IdentityLinked
+            | Self::SignedIn
+            | Self::SignedOut
+            | Self::PasswordChanged => AuditSubject::User,
+            Self::TokenCreated | Self::TokenRemoved => AuditSubject::Token,
+            Self::WebhookAdded | Self::WebhookEdited | Self::WebhookRemoved | Self::WebhookTested => {
+                AuditSubject::Webhook
+            }
+            Self::OwnerInvited | Self::AccountOpened | Self::AccountRenamed | Self::AccountClosed => {
+                AuditSubject::Account
+            }
+            Self::RelayRegistered | Self::RelayTokenChanged | Self::RelayRemoved | Self::RelayChanged => {
+                AuditSubject::Relay
+            }
+            Self::AuditPruned => AuditSubject::Audit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_among_all() {
+        let named = |words: &str| words.matches('`').count() / 2;
+        let unknown = serde_json::from_str::<AuditAction>("\"eaten\"").unwrap_err().to_string();
+        assert_eq!(named(&unknown), AuditAction::ALL.len() + 1, "{unknown}");
+        let unknown = serde_json::from_str::<AuditSubject>("\"eaten\"").unwrap_err().to_string();
+        assert_eq!(named(&unknown), AuditSubject::ALL.len() + 1, "{unknown}");
+        let told: usize = AuditSubject::ALL.into_iter().map(|subject| subject.actions().count()).sum();
+        assert_eq!(told, AuditAction::ALL.len());
+    }
+}

@@ -172,7 +172,7 @@ fn item(user: &User, words: &Words, app: &App) -> Markup {
     let to = |what: &str| format!("/console/users/{}{what}", user.id);
     let role_id = format!("role-{}", user.id);
     html! {
-        li.card {
+        li.card id={ "user-" (user.id) } {
             div.head {
                 h2 { (user.name) }
                 p.status { span.state.(class) { (text) }

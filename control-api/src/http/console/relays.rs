@@ -126,7 +126,7 @@ fn item(relay: &Relay, words: &Words, now: chrono::DateTime<chrono::Utc>) -> Mar
         (false, None) => ("wait", words.relay_never),
     };
     html! {
-        li.card {
+        li.card id={ "relay-" (relay.id) } {
             div.head {
                 h2 { (relay.name) }
                 p.status { span.state.(class) { (text) }

@@ -121,7 +121,7 @@ async fn whole(
 
 fn item(token: &Token, words: &Words) -> Markup {
     html! {
-        li.card {
+        li.card id={ "token-" (token.id) } {
             div.head { h2 { (token.name) } p.status { span.state.idle { (words.role_short(token.role)) } } }
             dl.facts {
                 div { dt { (words.created) } dd { (moments::at(token.created_at)) } }

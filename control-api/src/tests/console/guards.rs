@@ -172,6 +172,20 @@ async fn visit_to(relay: &Relay<'_>, device: &str) -> String {
 }
 
 #[tokio::test]
+async fn the_audit_names_nothing_of_another_account() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let device = online_box(&api, &relay, "ours42").await;
+    let account = api.post("/v1/accounts", json!({ "name": "other", "owner": "eve@example.com" })).await;
+    let link = account.json["owner"]["invitation"]["link"].as_str().unwrap().to_owned();
+    let fields = form(&[("token", &link), ("password", "a long enough password")]);
+    let eve = Browser { api: &api, cookie: api.raw("POST", "/setup", Some(fields), &[FORM]).await.cookie() };
+    let page = eve.get(&format!("/console/audit?subject={device}")).await.text;
+    assert!(page.contains(&device) && !page.contains("ours42") && !page.contains("<tbody>"), "{page}");
+    assert!(!page.contains("relay-1") && !page.contains("/console/boxes/"), "{page}");
+}
+
+#[tokio::test]
 async fn a_viewer_sees_no_form_and_can_send_none() {
     let api = Api::start().await;
     let relay = api.relay("relay-1").await;

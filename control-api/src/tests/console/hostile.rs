@@ -39,6 +39,10 @@ async fn no_text_of_anybodys_is_markup() {
         "/console/webhooks".to_owned(),
         format!("/console/webhooks/{hook}"),
         "/console/audit".to_owned(),
+        format!(
+            "/console/audit?{}",
+            form(&[("who", SCRIPT), ("what", SCRIPT), ("subject", SCRIPT), ("since", SCRIPT)])
+        ),
         "/console/accounts".to_owned(),
         "/console/relays".to_owned(),
     ];

@@ -168,14 +168,15 @@ for (const label of document.querySelectorAll("[data-file]")) {
 
 // The reader's own time zone.
 for (const select of document.querySelectorAll("[data-zone]")) {
-  const field = select.parentElement.querySelector("[type=datetime-local]");
+  const fields = [...select.parentElement.querySelectorAll("[type=datetime-local]")];
   const east = (date) => String(-date.getTimezoneOffset());
   const choose = (date) => { if ([...select.options].some((option) => option.value === east(date))) select.value = east(date); };
-  const local = (date) => new Date(date.getTime() - date.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
-  const shown = field.dataset.moment ? new Date(field.dataset.moment) : null;
-  if (shown) field.value = local(shown);
-  choose(shown || new Date());
-  field.addEventListener("change", () => { if (field.value) choose(new Date(field.value)); });
+  const local = (date) => new Date(date.getTime() + Number(select.value) * 60000).toISOString().slice(0, 16);
+  const given = fields.filter((field) => field.dataset.moment);
+  choose(given.length ? new Date(given[0].dataset.moment) : new Date());
+  for (const field of given) field.value = local(new Date(field.dataset.moment));
+  if (fields.length > 1) continue;
+  fields[0].addEventListener("change", () => { if (fields[0].value) choose(new Date(fields[0].value)); });
 }
 
 // An invitation: what stands behind the # is read here, and goes with the form.

@@ -1,11 +1,45 @@
 //! What the audit says was done, language beside language.
 
-use postern_protocol::api::AuditAction;
+use postern_protocol::api::{AuditAction, AuditSubject};
 
 use super::super::language::Language;
 use super::Words;
 
 impl Words {
+    /// Things of a kind, as the audit speaks of them.
+    pub(in super::super) fn kind(&self, subject: AuditSubject) -> &'static str {
+        match subject {
+            AuditSubject::Device => self.boxes,
+            AuditSubject::Access => self.accesses,
+            AuditSubject::Visit => self.history,
+            AuditSubject::User => self.users,
+            AuditSubject::Token => self.tokens,
+            AuditSubject::Webhook => self.webhooks,
+            AuditSubject::Account => self.accounts,
+            AuditSubject::Relay => self.relays,
+            AuditSubject::Audit => self.audit,
+        }
+    }
+
+    /// One thing of a kind.
+    pub(in super::super) fn one(&self, subject: AuditSubject) -> &'static str {
+        let (english, french) = match subject {
+            AuditSubject::Device => ("box", "box"),
+            AuditSubject::Access => ("access", "accès"),
+            AuditSubject::Visit => ("visit", "visite"),
+            AuditSubject::User => ("user", "utilisateur"),
+            AuditSubject::Token => ("token", "jeton"),
+            AuditSubject::Webhook => ("webhook", "webhook"),
+            AuditSubject::Account => ("account", "compte"),
+            AuditSubject::Relay => ("relay", "relais"),
+            AuditSubject::Audit => ("audit", "journal"),
+        };
+        match self.language {
+            Language::English => english,
+            Language::French => french,
+        }
+    }
+
     /// What was done, in a few words.
     pub(in super::super) fn deed(&self, action: AuditAction) -> &'static str {
         let (english, french) = match action {

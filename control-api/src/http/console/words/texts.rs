@@ -227,6 +227,7 @@ texts! {
         "How to connect is known once a relay has reported.",
         "On saura comment se connecter dès qu’un relais se sera annoncé.";
     access: "Access", "Accès";
+    accesses: "Accesses", "Accès";
     access_to: "Access to {}", "Accès à {}";
     how_to_connect: "How to connect", "Comment se connecter";
     qr_code: "QR code", "Code QR";
@@ -356,6 +357,21 @@ texts! {
     who: "Who", "Qui";
     what_was_done: "What was done", "Ce qui a été fait";
     to_what: "To what", "Sur quoi";
+    anybody: "anybody", "n’importe qui";
+    anything: "anything", "n’importe quoi";
+    everything_of: "{}: everything", "{} : tout";
+    on_the_machine: "on the machine itself", "sur la machine même";
+    other_actor: "somebody else", "quelqu’un d’autre";
+    not_before: "Not before", "Pas avant";
+    and_before: "And before", "Et avant";
+    show: "Show", "Afficher";
+    show_all: "Show everything", "Tout afficher";
+    only_about: "Only what was done to", "Seulement ce qui a été fait à";
+    only_this: "Only what was done to this", "Seulement ce qui a été fait à ceci";
+    only_theirs: "Only what they did", "Seulement ce qu’ils ont fait";
+    nothing_done: "Nothing was done that fits.", "Rien de tel n’a été fait.";
+    kept_for: "It is kept for {} days.", "Il est conservé {} jours.";
+    kept_for_good: "It is kept for good.", "Il est conservé sans limite.";
     accounts: "Accounts", "Comptes";
     accounts_what:
         "Each account has its own boxes, accesses, users and tokens, and nothing crosses them. You see them from outside: what an account has stays its own.",
