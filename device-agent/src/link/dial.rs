@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::over_tcp::over_tcp;
 use super::race::{by_turns, race};
+use super::transport::Rest;
 use crate::config::NetworkSettings;
 use crate::identity::Validity;
 use crate::network::{Way, ranks};
@@ -56,6 +57,8 @@ pub(crate) struct Dialled {
     pub(super) question: Notify,
     /// What it answered last.
     pub(super) seen: watch::Sender<Option<SocketAddr>>,
+    /// Because UDP starved: how long it is left alone now, or was before this.
+    pub(super) rest: Option<Rest>,
     way: watch::Sender<Way>,
     road: Road,
 }
@@ -79,7 +82,12 @@ impl Dialled {
     fn new((connection, shown): Shaken, relay: SocketAddr, way: Way, road: Road) -> Self {
         let (starved, question) = (Notify::new(), Notify::new());
         let (seen, way) = (watch::Sender::default(), watch::Sender::new(way));
-        Self { connection, relay, shown, starved, question, seen, way, road }
+        Self { connection, relay, shown, starved, question, seen, rest: None, way, road }
+    }
+
+    /// The same, while or after UDP is left alone.
+    pub(super) fn resting(self, rest: Option<Rest>) -> Self {
+        Self { rest, ..self }
     }
 
     /// A connection over TCP, why it is one, and the same in words.

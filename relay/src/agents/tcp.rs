@@ -26,8 +26,12 @@ use crate::metrics::Door;
 /// not answered: the box is gone, as over QUIC.
 const SILENCE: Duration = IDLE_TIMEOUT;
 
-/// A silent connection is asked at this interval whether somebody is there.
-const ASK: Duration = Duration::from_secs(20);
+/// A silent connection is asked after this whether somebody is there: as late as leaves room for three
+/// questions, because each is paid for by the box …
+const ASK: Duration = Duration::from_secs(40);
+
+/// … which follow each other at this interval.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// After a connection could not be accepted, usually for want of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
@@ -113,6 +117,6 @@ impl Agents {
 fn watch_over(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK).with_interval(ASK / 4))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK).with_interval(ASK_AGAIN))?;
     socket.set_tcp_user_timeout(Some(SILENCE))
 }
