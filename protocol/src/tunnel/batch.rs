@@ -5,6 +5,10 @@
 //! so probably not the last, wait for those that follow, until the batch is as large as the kernel takes
 //! or nobody else has anything to do. What is not full leaves at once, and so does all that waits.
 //!
+//! A connection that may send ten datagrams at a time takes room for ten, and keeps it; the few datagrams of
+//! a handshake are enough for that. Thousands of idle boxes would hold it for nothing, so the library is told
+//! of batches only while there is bulk to send: see [`Heat`].
+//!
 //! What arrives in one batch is one piece of memory to the library, held until its last datagram was read.
 //! Datagrams of visits that somebody reads, next to one of a visit that nobody reads, would be held with
 //! it. So a batch is handed on in small groups.
@@ -12,6 +16,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -58,6 +63,7 @@ impl Runtime for Batching {
 #[derive(Debug)]
 struct Batcher {
     socket: Arc<dyn AsyncUdpSocket>,
+    heat: Heat,
     batch: Mutex<Batch>,
     /// Something waits, or the socket is no longer wanted.
     waits: Arc<Notify>,
@@ -66,7 +72,8 @@ struct Batcher {
 impl Batcher {
     fn start(socket: Arc<dyn AsyncUdpSocket>) -> Arc<Self> {
         let waits = Arc::new(Notify::new());
-        let batcher = Arc::new(Self { socket, batch: Mutex::default(), waits: waits.clone() });
+        let (heat, batch) = (Heat::default(), Mutex::default());
+        let batcher = Arc::new(Self { socket, heat, batch, waits: waits.clone() });
         tokio::spawn(send_left_overs(Arc::downgrade(&batcher), waits));
         batcher
     }
@@ -122,6 +129,7 @@ impl AsyncUdpSocket for Batcher {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.heat.feel(transmit);
         let mut batch = self.batch();
         if !batch.takes(transmit, self.socket.max_transmit_segments()) {
             self.flush(&mut batch)?;
@@ -156,7 +164,7 @@ impl AsyncUdpSocket for Batcher {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.socket.max_transmit_segments()
+        if self.heat.is_bulk() { self.socket.max_transmit_segments() } else { 1 }
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -167,6 +175,34 @@ impl AsyncUdpSocket for Batcher {
         self.socket.may_fragment()
     }
 }
+
+/// Whether what is sent now is bulk: large datagrams one after the other, more than a handshake has.
+#[derive(Debug, Default)]
+struct Heat(AtomicU8);
+
+impl Heat {
+    const BULK: u8 = 8;
+    const MOST: u8 = 32;
+
+    fn feel(&self, transmit: &Transmit<'_>) {
+        let heat = self.0.load(Relaxed);
+        let after = match (transmit.segment_size, transmit.contents.len()) {
+            (Some(_), _) => Self::MOST,
+            (None, length) if length >= LARGE => heat.saturating_add(1).min(Self::MOST),
+            (None, _) => heat.saturating_sub(2),
+        };
+        if after != heat {
+            self.0.store(after, Relaxed);
+        }
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.0.load(Relaxed) >= Self::BULK
+    }
+}
+
+/// A datagram is large that is about as large as it can be.
+const LARGE: usize = 1100;
 
 /// Messages taken from the kernel at once: so few that there are buffers to split them into, which makes
 /// groups of four datagrams at most.

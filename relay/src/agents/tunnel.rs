@@ -24,7 +24,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Boxes come back within this after the relay said that it stops.
 const RETURN_WITHIN: u32 = 10;
 
-/// Messages of a box that wait to be looked at.
+/// Messages of a box that wait to be looked at. They wait in boxes of their own: a channel has room for dozens
+/// from the beginning, and an idle box sends none.
 const INBOX: usize = 4;
 
 /// The closing code after a goodbye.
@@ -110,7 +111,7 @@ async fn converse(
         }
         tokio::select! {
             () = rules.changed() => {}
-            message = messages.recv() => match message? {
+            message = messages.recv() => match *message? {
                 ToRelay::WhereAmI => {
                     let address = ticket.guest.connection.remote_address();
                     tell(to_box, &ToAgent::Seen { address }).await.ok()?;
@@ -188,9 +189,9 @@ async fn hand_over(to_box: &mut SendStream, renewed: Result<Certificate, ApiErro
     }
 }
 
-async fn read(mut from_box: RecvStream, inbox: mpsc::Sender<ToRelay>) {
+async fn read(mut from_box: RecvStream, inbox: mpsc::Sender<Box<ToRelay>>) {
     while let Ok(message) = receive(&mut from_box, SMALL).await {
-        if inbox.send(message).await.is_err() {
+        if inbox.send(Box::new(message)).await.is_err() {
             return;
         }
     }

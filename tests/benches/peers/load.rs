@@ -144,7 +144,7 @@ pub(crate) async fn first_byte_among_strangers(
     times: usize,
 ) -> io::Result<Vec<Duration>> {
     let mut held = Vec::new();
-    for door in doors.iter().chain([&to]) {
+    for door in doors {
         for _ in 0..strangers {
             held.push(TcpStream::connect(door).await?);
         }

@@ -20,7 +20,7 @@ pub(crate) struct Route {
     pub(crate) name: &'static str,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
-    /// Where else a stranger could connect and say nothing.
+    /// Where a stranger could connect and say nothing.
     pub(crate) doors: Vec<SocketAddr>,
     /// What runs where the public comes in.
     pub(crate) relay: Vec<Pid>,
@@ -33,7 +33,14 @@ pub(crate) struct Route {
 impl Route {
     /// No way at all: the service itself.
     pub(crate) fn direct(service: SocketAddr) -> Self {
-        Self { name: "direct", address: service, doors: vec![], relay: vec![], agent: vec![], _keep: vec![] }
+        Self {
+            name: "direct",
+            address: service,
+            doors: vec![service],
+            relay: vec![],
+            agent: vec![],
+            _keep: vec![],
+        }
     }
 }
 

@@ -193,3 +193,32 @@ fn without_a_free_buffer_messages_stay_as_they_are() {
     assert_eq!(split_up(&[3, 2], 2), [(0, vec![0, 1, 2]), (1, vec![0, 1])]);
     assert_eq!(split_up(&[], 2), []);
 }
+
+#[tokio::test]
+async fn batches_are_offered_only_while_there_is_bulk() {
+    let (_, batcher) = scene();
+    let one = |size| {
+        let contents = vec![0; size];
+        let destination = HERE.parse().unwrap();
+        let transmit =
+            Transmit { destination, ecn: None, contents: &contents, segment_size: None, src_ip: None };
+        batcher.try_send(&transmit).unwrap();
+    };
+    let handshake = || [1200, 1200, 700, 60].map(one);
+    for _ in 0..100 {
+        handshake();
+        assert_eq!(batcher.max_transmit_segments(), 1);
+    }
+    for _ in 0..20 {
+        one(1200);
+    }
+    assert_eq!(batcher.max_transmit_segments(), 64);
+    for _ in 0..4 {
+        handshake();
+    }
+    assert_eq!(batcher.max_transmit_segments(), 64, "others' handshakes do not hold bulk up");
+    for _ in 0..20 {
+        one(60);
+    }
+    assert_eq!(batcher.max_transmit_segments(), 1);
+}

@@ -27,7 +27,7 @@ pub(crate) async fn plain(scene: &Arc<Scene>, service: SocketAddr) -> Option<Rou
     Some(Route {
         name: "bore (plain)",
         address: public,
-        doors: vec![(scene.address(), CONTROL).into()],
+        doors: vec![(scene.address(), CONTROL).into(), public],
         relay,
         agent,
         _keep: vec![Box::new(server), Box::new(client)],

@@ -43,7 +43,7 @@ pub(crate) async fn both(scene: &Arc<Scene>, service: SocketAddr) -> [Route; 2] 
     let route = |name, address| Route {
         name,
         address,
-        doors: vec![sshd_address],
+        doors: vec![sshd_address, opened],
         // sshd starts a process for each connection, which is not known beforehand.
         relay: vec![],
         agent: agent.clone(),

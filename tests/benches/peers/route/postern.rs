@@ -43,7 +43,7 @@ pub(crate) async fn both(postern: &mut Postern, service: SocketAddr) -> [Route; 
     let route = |name, address, keep| Route {
         name,
         address,
-        doors: vec![listening.gate],
+        doors: vec![listening.gate, listening.https, postern.stack.api.address(), public],
         relay: vec![relay],
         agent: vec![agent],
         _keep: keep,

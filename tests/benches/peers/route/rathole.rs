@@ -81,7 +81,7 @@ async fn start(
     Some(Route {
         name,
         address: public,
-        doors: vec![control],
+        doors: vec![control, public],
         relay,
         agent,
         _keep: vec![Box::new(server), Box::new(client)],
