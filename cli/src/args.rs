@@ -10,6 +10,7 @@ use crate::completions::Completions;
 use crate::device::DeviceCommand;
 use crate::events::EventsCommand;
 use crate::failure::{Answer, EXIT_CODES, Failure, Outcome};
+use crate::installation::InstallationCommand;
 use crate::output::{Output, print};
 use crate::places::Places;
 use crate::relays::RelaysCommand;
@@ -84,6 +85,8 @@ enum Command {
     /// Accounts of the installation: add, list, show, rename, rm
     #[command(subcommand)]
     Account(AccountCommand),
+    /// What the installation is set to: how long things are kept, how many requests may be made
+    Installation(InstallationCommand),
     /// Who you are to the control API, and what you may do
     Whoami(Whoami),
     /// Completions for a shell
@@ -126,6 +129,7 @@ impl Cli {
             Command::Token(command) => command.run(&session()?).await,
             Command::Webhook(command) => command.run(&session()?).await,
             Command::Account(command) => command.run(&session()?).await,
+            Command::Installation(command) => command.run(&session()?).await,
             Command::Whoami(whoami) => whoami.run(&session()?).await,
             Command::Completions(completions) => completions.run(),
             Command::ExitCodes => print(EXIT_CODES).map(|()| Answer::Yes),
@@ -225,6 +229,7 @@ mod tests {
             "postern webhook rm k7f2q5xwab k7f2q5xwac",
             "postern webhook deliveries k7f2q5xwab --limit 5 --json",
             "postern relays --json",
+            "postern installation --json",
             "postern relays add relay-2",
             "postern relays rm relay-2 --yes",
             "postern events",

@@ -29,6 +29,7 @@ mod confirm;
 mod failure;
 mod file;
 mod identity;
+mod installation;
 mod moments;
 mod nearest;
 mod output;

@@ -37,6 +37,7 @@ mod events;
 mod extract;
 mod health;
 mod idempotency;
+mod installation;
 mod openapi;
 mod openid;
 mod paging;
@@ -113,9 +114,16 @@ fn routes() -> OpenApiRouter<Shared> {
         .merge(users::routes())
         .merge(tokens::routes())
         .merge(accounts::routes())
+        .merge(installation::routes())
         .merge(relay::routes())
         .merge(health::routes())
         .merge(openapi::routes())
+}
+
+/// What the API says of itself.
+#[cfg(test)]
+pub(crate) fn description() -> serde_json::Value {
+    openapi::Document::complete(routes().split_for_parts().1).json()
 }
 
 /// The whole API as a service.
@@ -127,7 +135,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(from_fn_with_state(document.clone(), openapi::refuse_unknown_parameters))
-        .layer(from_fn_with_state(app.clone(), rate::limit_strangers))
+        .layer(from_fn_with_state(app.clone(), rate::limit))
         .layer(from_fn(error::catch_panics))
         .layer(from_fn(extract::harden))
         .layer(from_fn_with_state(app.clone(), health::count))

@@ -32,6 +32,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the API until SIGTERM or Ctrl-C.
+    ///
+    /// How long visits, the audit, events and deliveries to webhooks are kept, in days, stands under
+    /// [retention] in the file of settings, how many requests may be made in a minute under [limits].
     Serve,
     /// Print a link by which somebody becomes an owner and admin, in place of any older one.
     ///

@@ -8,6 +8,7 @@ mod account;
 mod audit;
 mod device;
 mod event;
+mod installation;
 mod page;
 mod problem;
 mod relay;
@@ -29,6 +30,7 @@ pub use device::{
     ConfirmHostKeys, CreateDevice, Device, DeviceStatus, FormerHostKeys, HostKey, Join, RenameDevice,
 };
 pub use event::Event;
+pub use installation::{Installation, RequestsPerMinute, RetentionDays};
 pub use page::Page;
 pub use problem::Problem;
 pub use relay::{

@@ -164,6 +164,9 @@ async fn no_page_has_a_barrier_that_axe_knows() {
     let (stack, box42, browser) = signed_in("en").await;
     let access = stack.allow(&box42).await;
     let session = stack.ssh(&access).open().await;
+    let url = serde_json::json!({ "url": "https://example.com/hook" });
+    let webhook: Value = stack.api.post("/v1/webhooks", &url).await.expect("a webhook");
+    let webhook = webhook["id"].as_str().expect("an id");
     let pages = [
         "/console".to_owned(),
         "/console/boxes/new".to_owned(),
@@ -174,9 +177,12 @@ async fn no_page_has_a_barrier_that_axe_knows() {
         "/console/users".to_owned(),
         "/console/tokens".to_owned(),
         "/console/webhooks".to_owned(),
+        format!("/console/webhooks/{webhook}"),
         "/console/audit".to_owned(),
+        format!("/console/audit?what=access&who=machine&subject={}", access.id),
         "/console/accounts".to_owned(),
         "/console/relays".to_owned(),
+        "/console/installation".to_owned(),
         "/setup".to_owned(),
     ];
     for width in [1280, 390] {

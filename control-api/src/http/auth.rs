@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::address::{CallerAddress, peer};
 use super::error::{ApiError, Code};
+use super::rate::Tally;
 use super::{App, Shared};
 use crate::author::Author;
 use crate::once::SealingKey;
@@ -155,7 +156,7 @@ impl Caller {
     /// Whoever bears a token, or else whoever has a session's cookie.
     async fn of(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
         let caller = Self::proved(parts, app).await?;
-        app.rates.known(caller.who.id())?;
+        app.rates.known(caller.who.id(), parts.extensions.get::<Tally>())?;
         Ok(caller)
     }
 
@@ -168,7 +169,7 @@ impl Caller {
                 {
                     let caller = Self::by_session(app, session, Some(attempt.source)).await;
                     if caller.is_err() {
-                        app.rates.stranger(attempt.source)?;
+                        app.rates.stranger(attempt.source, None)?;
                     }
                     caller
                 }
@@ -282,7 +283,7 @@ impl Attempt {
     /// One answer for every way to fail, so that it says nothing of how near it came.
     fn failed(&self, app: &Shared) -> ApiError {
         app.doorkeeper.wrong_token(self.source, Instant::now());
-        app.rates.stranger(self.source).err().unwrap_or_else(unauthorized)
+        app.rates.stranger(self.source, None).err().unwrap_or_else(unauthorized)
     }
 }
 

@@ -28,6 +28,7 @@ mod device;
 mod form;
 mod grant;
 mod host_keys;
+mod installation;
 mod key;
 mod language;
 mod live;
@@ -104,6 +105,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/console/relays", get(relays::list).post(relays::add))
         .route("/console/relays/live", get(relays::live))
         .route("/console/relays/{relay}/delete", post(relays::delete))
+        .route("/console/installation", get(installation::show))
         .route("/console/assets/{name}", get(assets::serve))
         .layer(from_fn(trouble::in_words))
         .layer(from_fn(harden))

@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 mod examples;
+mod problems;
 
 use super::Shared;
 use super::error::{ApiError, Code};
@@ -25,16 +26,23 @@ use super::error::{ApiError, Code};
     info(
         title = "Postern control API",
         description = "Boxes behind NAT, and who may reach them, from where, until when.\n\n\
-            Times are RFC 3339 in UTC. Unknown fields and parameters are refused. Lists are newest first; \
-            pass `next` of one page as `cursor` to get the next.\n\n\
+            Times are RFC 3339 in UTC. Unknown fields and parameters are refused. Lists are newest first, \
+            `limit` items to a page. While an answer has `next`, there is more: ask again for the same, with \
+            `next` as `cursor`. A cursor stays where it is while things are added before it.\n\n\
             Whoever asks belongs to an account, sees what is its own, and nothing else: an id of another \
             account is answered as one that does not exist. Under each route's security stands the role \
             that it takes: `viewer`, `operator` or `owner` of the account, each of which may do what those \
             before may, or `admin` of the installation.\n\n\
-            A program bears an API token; a browser that has signed in has the cookie of a session. Creations take \
-            an `Idempotency-Key`, and what can be edited has an `ETag`: a change with `If-Match` is made to what was \
-            read or not at all (412). A token or a user may make so many requests a minute, and an address whose \
-            requests prove nothing fewer; beyond that the answer is 429, and `Retry-After` says when to come back."
+            A program bears an API token; a browser that has signed in has the cookie of a session.\n\n\
+            Creating a box or an access takes an `Idempotency-Key`, so that it can be asked for again when no answer \
+            came: for a day the same key with the same request gets the same answer, and nothing is created twice; \
+            with another request it is refused (422, `idempotency_key_reused`). What can be edited has an `ETag`: a \
+            change with `If-Match` is made to what was read or not at all (412).\n\n\
+            A token or a user may make so many requests a minute, and an address whose requests prove nothing \
+            fewer. Answers say in `RateLimit-Policy` what the limit is and in `RateLimit` what is left of it; beyond \
+            it the answer is 429, and `Retry-After` says in how many seconds to come back.\n\n\
+            Visits, events, the audit and deliveries to webhooks are kept for as long as the installation is set \
+            to (`GET /v1/installation`); older ones are gone from the lists."
     ),
     components(schemas(Problem)),
     tags(
@@ -50,6 +58,7 @@ use super::error::{ApiError, Code};
         (name = "users", description = "People of the account, who sign in."),
         (name = "accounts", description = "Whoever owns boxes, accesses, users and tokens; for admins."),
         (name = "tokens", description = "API tokens."),
+        (name = "installation", description = "What whoever runs it has set; for admins."),
         (name = "relay", description = "What relays ask for, with their own tokens."),
         (name = "open", description = "For whoever watches over the API; no token needed."),
     )
@@ -86,17 +95,20 @@ impl Document {
     pub(super) fn complete(document: utoipa::openapi::OpenApi) -> Self {
         let mut document = serde_json::to_value(document).expect("an OpenAPI document is JSON");
         document["components"]["securitySchemes"] = schemes();
-        document["components"]["responses"]["Problem"] = problem(Code::ALL, None);
-        for (name, code) in USUAL {
+        document["components"]["headers"] = rate_headers();
+        document["components"]["responses"]["Problem"] = problems::problem(Code::ALL, None);
+        for (name, code) in problems::USUAL {
             let alike = Code::ALL.iter().copied().filter(|other| other.status() == code.status());
-            document["components"]["responses"][name] = problem(&alike.collect::<Vec<_>>(), Some(code));
+            document["components"]["responses"][name] =
+                problems::problem(&alike.collect::<Vec<_>>(), Some(code));
         }
         let mut parameters = HashMap::new();
         for (path, method, operation) in operations(&mut document) {
             operation["security"] = security(&method, &path);
             operation["operationId"] = operation_id(operation);
             operation["responses"]["default"] = json!({ "$ref": "#/components/responses/Problem" });
-            declare_errors(operation, &method, &path);
+            problems::declare(operation, &method, &path);
+            declare_rate(operation);
             examples::add_to(operation);
             let named = operation["parameters"].as_array().into_iter().flatten();
             let of_query = named.filter(|parameter| parameter["in"] == "query");
@@ -104,6 +116,12 @@ impl Document {
             parameters.insert((path, method.to_uppercase()), names.collect());
         }
         Self { json: document.to_string().into(), parameters }
+    }
+
+    /// The document.
+    #[cfg(test)]
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("it was JSON when it was made")
     }
 
     fn knows(&self, path: &str, method: &Method, parameter: &str) -> bool {
@@ -174,56 +192,30 @@ fn security(method: &str, path: &str) -> Value {
     }
 }
 
-/// The problems that many operations have, under the names of their answers.
-const USUAL: [(&str, Code); 6] = [
-    ("Unauthorized", Code::Unauthorized),
-    ("Forbidden", Code::Forbidden),
-    ("NotFound", Code::DeviceNotFound),
-    ("Stale", Code::Stale),
-    ("Invalid", Code::InvalidRequest),
-    ("TooManyRequests", Code::TooManyRequests),
-];
-
-/// Says which problems an operation has besides any other.
-fn declare_errors(operation: &mut Value, method: &str, path: &str) {
-    let guarded = operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty());
-    let names_something = path.contains('{');
-    let with_body = operation.get("requestBody").is_some();
-    let declared = [
-        ("401", "Unauthorized", guarded),
-        ("403", "Forbidden", guarded),
-        ("404", "NotFound", names_something),
-        ("412", "Stale", method == "patch"),
-        ("422", "Invalid", with_body),
-        ("429", "TooManyRequests", true),
-    ];
-    for (status, name, _) in declared.into_iter().filter(|(_, _, has)| *has) {
-        operation["responses"][status] = json!({ "$ref": format!("#/components/responses/{name}") });
-    }
+/// What answers say of limits on requests.
+fn rate_headers() -> Value {
+    json!({
+        "RateLimit-Policy": {
+            "description": "The limit that the request counted towards: `q` requests in `w` seconds.",
+            "schema": { "type": "string" }, "example": "\"credential\";q=3000;w=60",
+        },
+        "RateLimit": {
+            "description": "What is left of it: `r` requests now, and in `t` seconds all of them again.",
+            "schema": { "type": "string" }, "example": "\"credential\";r=2998;t=1",
+        },
+    })
 }
 
-/// An answer that is a problem, one of these; with this one as the example.
-fn problem(codes: &[Code], example: Option<Code>) -> Value {
-    let row = |code: &Code| format!("- `{}` ({}): {}", code.as_str(), code.status().as_u16(), code.title());
-    let codes: Vec<String> = codes.iter().map(row).collect();
-    let example = match example {
-        Some(code) => json!({
-            "type": format!("/problems/{}", code.as_str()), "title": code.title(),
-            "status": code.status().as_u16(), "code": code.as_str(), "detail": "what is wrong, and what to do",
-        }),
-        None => examples::of("Problem").unwrap_or_default(),
-    };
-    let headers = match codes.iter().any(|code| code.contains("(429)")) {
-        true => json!({ "Retry-After": {
-            "description": "In how many seconds to try again; with 429 and 503", "schema": { "type": "integer" },
-        } }),
-        false => json!({}),
-    };
-    json!({
-        "headers": headers,
-        "description": format!("A problem (RFC 9457). Its `code` is stable, and one of:\n\n{}", codes.join("\n")),
-        "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" }, "example": example } },
-    })
+/// Every answer to a request that counted says what is left; those of relays do not count.
+fn declare_rate(operation: &mut Value) {
+    let of_relays = operation["security"][0].get("relay_token").is_some();
+    for (status, answer) in operation["responses"].as_object_mut().into_iter().flatten() {
+        if status.starts_with('2') && !of_relays {
+            for name in ["RateLimit-Policy", "RateLimit"] {
+                answer["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
+            }
+        }
+    }
 }
 
 /// What the description does not name is refused, so that a misspelt filter is never silently none.

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
@@ -39,15 +39,51 @@ impl Rates {
     }
 
     /// A request by somebody who has proved who they are.
-    pub(super) fn known(&self, id: &str) -> Result<(), ApiError> {
+    pub(super) fn known(&self, id: &str, tally: Option<&Tally>) -> Result<(), ApiError> {
         let mut buckets = self.by_credential.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.take(&id.to_owned(), Instant::now()).map_err(too_many)
+        let taken = buckets.take(&id.to_owned(), Instant::now());
+        Tally::note(tally, "credential", buckets.per_minute, &taken);
+        taken.map(drop).map_err(too_many)
     }
 
     /// A request by somebody who has not.
-    pub(super) fn stranger(&self, source: IpAddr) -> Result<(), ApiError> {
+    pub(super) fn stranger(&self, source: IpAddr, tally: Option<&Tally>) -> Result<(), ApiError> {
         let mut buckets = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.take(&network(source), Instant::now()).map_err(too_many)
+        let taken = buckets.take(&network(source), Instant::now());
+        Tally::note(tally, "address", buckets.per_minute, &taken);
+        taken.map(drop).map_err(too_many)
+    }
+}
+
+/// What an answer says of the limit that its request counted towards, as the IETF's HTTP API working group
+/// drafts it (draft-ietf-httpapi-ratelimit-headers). It travels with the request, so that whoever counts can
+/// note it down.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally(Arc<OnceLock<[HeaderValue; 2]>>);
+
+impl Tally {
+    fn note(this: Option<&Self>, policy: &str, quota: u32, taken: &Result<Left, Duration>) {
+        let Some(Self(place)) = this.filter(|_| quota > 0) else { return };
+        let (left, until) = match taken {
+            Ok(left) => (left.requests, left.full_in),
+            Err(wait) => (0, *wait),
+        };
+        let until = until.as_secs_f64().ceil();
+        let said = [
+            format!("\"{policy}\";q={quota};w={}", WINDOW.as_secs()),
+            format!("\"{policy}\";r={left};t={until}"),
+        ];
+        let said = said.map(|text| HeaderValue::try_from(text).expect("these are letters and digits"));
+        // Whoever counted first goes on counting.
+        let _already = place.set(said);
+    }
+
+    fn tell(&self, mut answer: Response) -> Response {
+        if let Some([policy, left]) = self.0.get() {
+            answer.headers_mut().insert("ratelimit-policy", policy.clone());
+            answer.headers_mut().insert("ratelimit", left.clone());
+        }
+        answer
     }
 }
 
@@ -58,16 +94,19 @@ fn too_many(wait: Duration) -> ApiError {
 
 /// Counts requests to what is open to everybody, and to pages by whoever has no cookie. Everywhere else
 /// somebody must prove who they are, and whoever fails to is counted where that is found out.
-pub(super) async fn limit_strangers(State(app): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn limit(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
+    let tally = Tally::default();
     if !is_for_strangers(&request) {
-        return next.run(request).await;
+        request.extensions_mut().insert(tally.clone());
+        return tally.tell(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
     let Source(source) = Source::of(&mut parts, &app).await;
-    match app.rates.stranger(source) {
+    let answer = match app.rates.stranger(source, Some(&tally)) {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(problem) => problem.into_response(),
-    }
+    };
+    tally.tell(answer)
 }
 
 fn is_for_strangers(request: &Request) -> bool {
@@ -82,21 +121,30 @@ fn is_for_strangers(request: &Request) -> bool {
 /// it is one number, and one that is full need not be kept.
 #[derive(Debug)]
 struct Buckets<K> {
+    /// What a full one holds.
+    per_minute: u32,
     /// What one request costs; nothing, if there is no limit.
     cost: Duration,
     full_at: HashMap<K, Instant>,
 }
 
+/// What is left in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    requests: u32,
+    full_in: Duration,
+}
+
 impl<K: Eq + Hash + Clone> Buckets<K> {
     fn new(per_minute: u32) -> Self {
         let cost = WINDOW.checked_div(per_minute).unwrap_or_default();
-        Self { cost, full_at: HashMap::new() }
+        Self { per_minute, cost, full_at: HashMap::new() }
     }
 
     /// Takes one request out of a bucket, or says how long until there is one in it.
-    fn take(&mut self, who: &K, now: Instant) -> Result<(), Duration> {
+    fn take(&mut self, who: &K, now: Instant) -> Result<Left, Duration> {
         if self.cost.is_zero() {
-            return Ok(());
+            return Ok(Left { requests: u32::MAX, full_in: Duration::ZERO });
         }
         if self.full_at.len() >= REMEMBERED && !self.full_at.contains_key(who) {
             self.make_room(now);
@@ -107,7 +155,10 @@ impl<K: Eq + Hash + Clone> Buckets<K> {
             Some(too_much) if !too_much.is_zero() => Err(too_much),
             Some(_) | None => {
                 *full_at = after;
-                Ok(())
+                let full_in = after.duration_since(now);
+                let spent = full_in.as_nanos().div_ceil(self.cost.as_nanos());
+                let spent = u32::try_from(spent).unwrap_or(u32::MAX);
+                Ok(Left { requests: self.per_minute.saturating_sub(spent), full_in })
             }
         }
     }
@@ -131,13 +182,14 @@ mod tests {
     #[test]
     fn a_minutes_worth_may_come_at_once_and_then_one_after_the_other() {
         let (mut buckets, now) = (Buckets::new(60), Instant::now());
-        for _ in 0..60 {
-            assert_eq!(buckets.take(&1, now), Ok(()));
+        for taken in 1..=60 {
+            let left = Left { requests: 60 - taken, full_in: Duration::from_secs(taken.into()) };
+            assert_eq!(buckets.take(&1, now), Ok(left));
         }
         assert_eq!(buckets.take(&1, now), Err(Duration::from_secs(1)));
-        assert_eq!(buckets.take(&2, now), Ok(()), "somebody else");
+        assert!(buckets.take(&2, now).is_ok(), "somebody else");
         let later = now + Duration::from_secs(1);
-        assert_eq!(buckets.take(&1, later), Ok(()));
+        assert_eq!(buckets.take(&1, later), Ok(Left { requests: 0, full_in: WINDOW }));
         assert_eq!(buckets.take(&1, later), Err(Duration::from_secs(1)));
         let much_later = now + Duration::from_secs(600);
         assert_eq!(

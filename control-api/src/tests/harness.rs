@@ -26,6 +26,7 @@ use crate::{admin, bind_at};
 pub(super) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJbeKqVn1gKLBdvnCCwLGcyXSbLu4MaXGaFBmLdpXJTN me@laptop";
 
+mod declared;
 mod relay;
 
 pub(super) use relay::{FeedReader, Relay, csr, facts, hello, join_token, seen};
@@ -168,7 +169,9 @@ impl Api {
             request = request.header(*name, *value);
         }
         let request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
-        Answer::of(send(self.address, request).await).await
+        let answer = Answer::of(send(self.address, request).await).await;
+        declared::check(method, path, &answer);
+        answer
     }
 
     /// A box that nobody has joined with yet; its id.

@@ -80,6 +80,7 @@ const ROUTES: &[(&str, &[Asks])] = &[
     ("POST /v1/devices/{device}/host-keys/confirm", &[For(Box, r#"{"fingerprints":[]}"#)]),
     ("POST /v1/devices/{device}/join", &[For(Box, "")]),
     ("GET /v1/events", &[List]),
+    ("GET /v1/installation", &[Admins]),
     ("POST /v1/invitation", &[Nothing]),
     ("POST /v1/relay/certificate", &[Relays]),
     ("GET /v1/relay/feed", &[Relays]),

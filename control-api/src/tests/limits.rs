@@ -19,7 +19,11 @@ async fn a_token_may_ask_so_often_and_no_other_suffers_for_it() {
     let other = api.post("/v1/tokens", json!({ "name": "other" })).await;
     let other = format!("Bearer {}", other.json["token"].as_str().unwrap());
     let mut refused = None;
-    for _ in 0..10 {
+    let first = api.get("/v1/session").await;
+    assert_eq!(first.header("ratelimit-policy"), "\"credential\";q=10;w=60");
+    let told = first.header("ratelimit");
+    assert!(told.starts_with("\"credential\";r=8;t="), "{told}");
+    for _ in 0..9 {
         let answer = api.get("/v1/session").await;
         if answer.status != 200 {
             refused = Some(answer);
@@ -30,6 +34,7 @@ async fn a_token_may_ask_so_often_and_no_other_suffers_for_it() {
     assert_eq!(refused.status, 429);
     let wait: u64 = refused.header("retry-after").parse().unwrap();
     assert!((1..=7).contains(&wait), "{wait}");
+    assert!(refused.header("ratelimit").starts_with("\"credential\";r=0;t="));
     let answer = api.raw("GET", "/v1/session", None, &[("authorization", &other)]).await;
     assert_eq!(answer.status, 200);
 }
@@ -42,6 +47,8 @@ async fn strangers_may_ask_so_often_from_each_address() {
         assert_ne!(ask("192.0.2.1").await, 429);
     }
     assert_eq!(ask("192.0.2.1").await, 429);
+    let told = api.raw("GET", "/readyz", None, &[("x-forwarded-for", "192.0.2.9")]).await;
+    assert!(told.header("ratelimit").starts_with("\"address\";r=4;t="), "{}", told.header("ratelimit"));
     assert_ne!(ask("192.0.2.2").await, 429);
     for _ in 0..5 {
         assert_ne!(ask("2001:db8::1").await, 429);

@@ -138,6 +138,10 @@ async fn the_document_is_complete() {
         let mut due = vec!["429"];
         due.extend(guarded.then_some(["401", "403"]).into_iter().flatten());
         due.extend((method == "PATCH").then_some("412"));
+        let of_relays = operation["security"][0].get("relay_token").is_some();
+        for (_, answer) in responses.iter().filter(|(status, _)| status.starts_with('2') && !of_relays) {
+            assert!(answer["headers"]["RateLimit"].is_object(), "{place} tells what is left");
+        }
         for status in due {
             assert!(responses.contains_key(status), "{place} declares {status}");
         }

@@ -21,7 +21,7 @@ mod wish;
 use wish::{MACHINE, Wish, address};
 
 /// The most characters of a value that are shown at once; the rest is in its title.
-const SHOWN: usize = 80;
+const SHOWN: usize = 52;
 
 /// What records speak of, as far as it is still there, and whether the reader sees the installation.
 struct Known {
@@ -104,7 +104,7 @@ fn row(record: &AuditRecord, known: &Known, words: &Words) -> Markup {
                 @match record.address { Some(address) => { (address) } None => { "–" } }
             }
             td data-label=(words.what_was_done) { (words.deed(record.action)) }
-            td data-label=(words.to_what) {
+            td.tall data-label=(words.to_what) {
                 div { (known.subject(record, words)) (changes(record, known)) }
             }
         }
@@ -193,13 +193,13 @@ fn changes(record: &AuditRecord, known: &Known) -> Markup {
     let names: BTreeSet<_> = record.before.keys().chain(record.after.keys()).collect();
     let value = |facts: &BTreeMap<String, String>, name: &str| facts.get(name).cloned();
     html! {
-        @for name in names {
+        @if !names.is_empty() { div.changes { @for name in names {
             @let place = |value: &str| leads_somewhere(name).then(|| known.place(value)).flatten();
-            div { small { (name) ": "
+            span { (name) ": "
                 @if let Some(value) = value(&record.before, name) { del { (shown(&value, place(&value))) } " " }
                 @if let Some(value) = value(&record.after, name) { (shown(&value, place(&value))) }
-            } }
-        }
+            }
+        } } }
     }
 }
 

@@ -73,6 +73,7 @@ pub(super) enum Section {
     Audit,
     Accounts,
     Relays,
+    Installation,
 }
 
 impl<G> Page<G> {
@@ -100,6 +101,7 @@ impl<G> Page<G> {
                 @if self.caller.admin {
                     (link("/console/accounts", words.accounts, section == Section::Accounts))
                     (link("/console/relays", words.relays, section == Section::Relays))
+                    (link("/console/installation", words.installation, section == Section::Installation))
                 }
             }
             form.who method="post" action="/console/sign-out" {

@@ -207,7 +207,7 @@ fn row(call: &Delivery, words: &Words) -> Markup {
                 span { span.state.(class) { (text) }
                     @if let Some(problem) = &call.problem { " " small lang="en" { (problem) } }
                     @if let Some(next) = call.next_attempt_at.filter(|_| call.attempts > 0) {
-                        " " small { (words.call_next) " " (moments::at(next)) }
+                        " " small { "· " (words.call_next) " " (moments::at(next)) }
                     }
                 }
             }

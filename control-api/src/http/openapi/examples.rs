@@ -72,7 +72,7 @@ mod tests {
     readers! {
         api: Access Account AuditRecord CertificateAnswer CertificateRequest ChangePassword ConfirmHostKeys
             CreateAccess CreateAccount CreateDevice CreateRelay CreateToken CreateUser CreateWebhook Created
-            Delivery Device EditAccess EditUser EditWebhook Event FeedLine Invited JoinBox NewRelay NewToken
+            Delivery Device EditAccess EditUser EditWebhook Event FeedLine Installation Invited JoinBox NewRelay NewToken
             NewWebhook PresenceReport Problem ReadInvitation Relay RelayHello RelayWelcome RenameAccount
             RenameDevice RenewBox Session SetUp SignIn Token User Verify VerifyAnswer Visit VisitEvents Webhook;
         wire: Certificate Membership;

@@ -50,6 +50,7 @@ const PAGES: &[(&str, &str)] = &[
     ("POST", "/console/accounts"),
     ("POST", "/console/accounts/aaaaaaaaaa"),
     ("POST", "/console/accounts/aaaaaaaaaa/close"),
+    ("GET", "/console/installation"),
     ("GET", "/console/relays"),
     ("GET", "/console/relays/live"),
     ("POST", "/console/relays"),
@@ -228,7 +229,7 @@ async fn only_admins_of_the_installation_see_its_accounts_and_relays() {
     let began = api.raw("POST", "/setup", Some(fields), &[FORM]).await;
     let eve = Browser { api: &api, cookie: began.cookie() };
     for (method, path) in PAGES.iter().copied() {
-        if path.contains("/accounts") || path.contains("/relays") {
+        if ["/accounts", "/relays", "/installation"].iter().any(|part| path.contains(part)) {
             let body = (method == "POST").then(|| form(&[("name", "x"), ("owner", "y")]));
             assert_eq!(eve.ask(method, path, body, "en").await.status, 403, "{method} {path}");
         }

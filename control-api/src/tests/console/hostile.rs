@@ -1,6 +1,7 @@
 //! What hostile people and boxes write, on pages.
 
 use super::*;
+use crate::tests::harness::hello;
 
 /// It would run if anything of it were markup.
 const SCRIPT: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>";
@@ -26,6 +27,15 @@ async fn no_text_of_anybodys_is_markup() {
     let access = json!({ "device": "box42", "exposed_port": 22, "public_key": key, "note": SCRIPT, "allowed_ips": ["192.0.2.1"] });
     let access = api.post("/v1/accesses", access).await.id();
     let device = made.id();
+    let mut changed = hello("relay-1");
+    changed["version"] = SCRIPT.into();
+    assert_eq!(relay.post("hello", changed).await.status, 200);
+    let refusal = json!({
+        "id": "vvvvvvvvvv", "relay": relay.id, "entrance": "gate", "source": "192.0.2.99", "source_port": 5000,
+        "device": device, "access": access, "key": SCRIPT, "started_at": "2026-11-21T12:00:00Z",
+        "outcome": "refused", "code": SCRIPT, "reason": SCRIPT, "bytes_up": 0, "bytes_down": 0,
+    });
+    assert_eq!(relay.post("visits", json!({ "events": [refusal] })).await.status, 204);
     let hook = json!({ "url": format!("https://example.com/{SCRIPT}?{SCRIPT}") });
     let hook = api.post("/v1/webhooks", hook).await.id();
     let pages = [
@@ -45,6 +55,7 @@ async fn no_text_of_anybodys_is_markup() {
         ),
         "/console/accounts".to_owned(),
         "/console/relays".to_owned(),
+        "/console/installation".to_owned(),
     ];
     let mut shown = 0;
     for page in &pages {

@@ -413,6 +413,21 @@ texts! {
     delete_relay_why:
         "Its token stops working at once, and its boxes go to another relay if there is one.",
         "Son jeton cesse de fonctionner sur-le-champ, et ses box passent à un autre relais s’il y en a un.";
+    installation: "Installation", "Installation";
+    installation_what:
+        "What holds for every account. Whoever runs the control API sets it, under these names, in",
+        "Ce qui vaut pour tous les comptes. Qui exploite l’API le règle, sous ces noms, dans";
+    retention: "How long things are kept", "Durée de conservation";
+    kept_visits: "Visits and refusals", "Visites et refus";
+    kept_audit: "The audit", "Le journal";
+    kept_events: "Events", "Événements";
+    kept_calls: "Calls to webhooks", "Appels aux webhooks";
+    for_good: "for good", "sans limite";
+    limits: "Requests to the API", "Requêtes à l’API";
+    limit_of_each: "Of each user and token", "De chaque utilisateur et jeton";
+    limit_of_strangers: "From an address, proving nothing", "D’une adresse, sans rien prouver";
+    a_minute: "{} a minute", "{} par minute";
+    unlimited: "no limit", "aucune limite";
     only_these_boxes: "Only for these boxes", "Seulement pour ces box";
     delete_token_why:
         "Whatever uses this token stops working at once.",
