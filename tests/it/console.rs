@@ -3,6 +3,8 @@
 use postern_protocol::api::{Access, Page};
 use postern_tests::{Browser, Machine, Stack};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 const NAME: &str = "owner@example.com";
 const PASSWORD: &str = "a long enough password";
@@ -199,6 +201,49 @@ async fn no_page_has_a_barrier_that_axe_knows() {
     browser.close().await;
 }
 
+#[tokio::test]
+async fn calls_to_a_webhook_are_seen_as_they_arrive_in_french() {
+    let settings = Stack::with().api("[webhooks]\ninsecure_loopback = true");
+    let (stack, browser) = tokio::join!(settings.start(), Browser::start("fr"));
+    begin(&stack, &browser).await;
+    let receiver = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/hook", receiver.local_addr().expect("it listens"));
+    let _calls = tokio::spawn(answer_all(receiver));
+
+    browser.open(&format!("{}/console/webhooks", stack.api.url())).await;
+    browser.write("#url", &url).await;
+    browser.click("form[action='/console/webhooks'] > button").await;
+    browser.reads("#secret", "whsec_").await;
+    browser.click("#webhooks h2 a").await;
+    browser.click("form[action$='/test'] button").await;
+    browser.reads("#calls", "arrivé").await;
+    mark(&browser).await;
+    let _box42 = stack.add_box("box42").await;
+    browser.reads("#calls", "box.online").await;
+    assert_unloaded(&browser).await;
+
+    browser.click("#change > summary").await;
+    browser.write("#url", &format!("{url}/other")).await;
+    browser.click("#change form > button").await;
+    browser.reads("h1", "/hook/other").await;
+    browser.click("form[action$='/pause'] button").await;
+    browser.reads("#webhook .state", "pas appelé").await;
+    browser.click("form[action$='/resume'] button").await;
+    browser.click("#webhook .bin > summary").await;
+    browser.click("#webhook .bin button").await;
+    browser.reads("#webhooks", "Aucune n’est appelée").await;
+    browser.close().await;
+}
+
+/// Takes every call, one a connection, and is content with it.
+async fn answer_all(receiver: TcpListener) {
+    while let Ok((mut call, _)) = receiver.accept().await {
+        let mut read = [0; 16 * 1024];
+        let _request = call.read(&mut read).await;
+        let _sent = call.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+    }
+}
+
 /// What WCAG 2.2 AA asks, as far as a program can tell.
 const AXE: &str = "const done = arguments[arguments.length - 1];
     const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
@@ -210,6 +255,12 @@ const AXE: &str = "const done = arguments[arguments.length - 1];
 async fn signed_in(language: &str) -> (Stack, Machine, Browser) {
     let (stack, browser) = tokio::join!(Stack::start(), Browser::start(language));
     let box42 = stack.add_box("box42").await;
+    begin(&stack, &browser).await;
+    (stack, box42, browser)
+}
+
+/// Opens the link that the API printed, and becomes its first owner.
+async fn begin(stack: &Stack, browser: &Browser) {
     let link = stack.control.run(&["setup"]).await.success();
     let link = link.split_whitespace().find(|word| word.contains("/setup#")).expect("a link");
     let (_, token) = link.split_once('#').expect("a token");
@@ -217,8 +268,8 @@ async fn signed_in(language: &str) -> (Stack, Machine, Browser) {
     browser.write("#name", NAME).await;
     browser.write("#password", PASSWORD).await;
     browser.click("main form button").await;
-    browser.see("#boxes").await;
-    (stack, box42, browser)
+    browser.see("h1").await;
+    browser.see("header nav").await;
 }
 
 async fn only_access(stack: &Stack) -> Access {

@@ -328,7 +328,7 @@ async fn the_audit_is_looked_through_by_whom_what_and_when_and_leads_to_what_it_
     assert!(rows(&format!("until={later}&zone=0")).await.contains("box renamed"));
     let empty = browser.get_in("fr", &format!("/console/audit?since={later}&zone=0")).await.text;
     assert!(empty.contains("Rien de tel") && empty.contains("Tout afficher"), "{empty}");
-    assert!(empty.contains("conservé 730 jours"), "{empty}");
+    assert!(empty.contains("conservées 730 jours"), "{empty}");
     // A box that is gone is a page that is gone: its records lead to each other only.
     assert_eq!(api.delete(&format!("/v1/devices/{device}")).await.status, 204);
     let gone = rows(&format!("subject={device}")).await;

@@ -370,8 +370,8 @@ texts! {
     only_this: "Only what was done to this", "Seulement ce qui a été fait à ceci";
     only_theirs: "Only what they did", "Seulement ce qu’ils ont fait";
     nothing_done: "Nothing was done that fits.", "Rien de tel n’a été fait.";
-    kept_for: "It is kept for {} days.", "Il est conservé {} jours.";
-    kept_for_good: "It is kept for good.", "Il est conservé sans limite.";
+    kept_for: "Records are kept for {} days.", "Les entrées sont conservées {} jours.";
+    kept_for_good: "Records are kept for good.", "Les entrées sont conservées sans limite.";
     accounts: "Accounts", "Comptes";
     accounts_what:
         "Each account has its own boxes, accesses, users and tokens, and nothing crosses them. You see them from outside: what an account has stays its own.",
