@@ -15,6 +15,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+mod calls;
 mod examples;
 mod problems;
 
@@ -102,6 +103,7 @@ impl Document {
             document["components"]["responses"][name] =
                 problems::problem(&alike.collect::<Vec<_>>(), Some(code));
         }
+        document["webhooks"] = calls::all();
         let mut parameters = HashMap::new();
         for (path, method, operation) in operations(&mut document) {
             operation["security"] = security(&method, &path);

@@ -153,6 +153,13 @@ async fn the_document_is_complete() {
             }
         }
     }
+    let calls = document["webhooks"].as_object().unwrap();
+    assert_eq!(calls.len(), postern_protocol::api::WebhookEvent::ALL.len() + 1);
+    for (event, call) in calls {
+        let content = &call["post"]["requestBody"]["content"]["application/json"];
+        assert_eq!(content["example"]["type"], *event);
+        assert!(content["example"]["data"].is_object(), "{event} has an example");
+    }
     let mut missing = Vec::new();
     dangling(&document, &document, &mut missing);
     assert_eq!(missing, Vec::<String>::new());

@@ -8,7 +8,8 @@ use super::examples;
 use crate::http::error::Code;
 
 /// The problems that many operations have, under the names of their answers.
-pub(super) const USUAL: [(&str, Code); 6] = [
+pub(super) const USUAL: [(&str, Code); 7] = [
+    ("BadRequest", Code::InvalidParameter),
     ("Unauthorized", Code::Unauthorized),
     ("Forbidden", Code::Forbidden),
     ("NotFound", Code::DeviceNotFound),
@@ -22,7 +23,11 @@ pub(super) fn declare(operation: &mut Value, method: &str, path: &str) {
     let guarded = operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty());
     let names_something = path.contains('{');
     let with_body = operation.get("requestBody").is_some();
+    let parameters = || operation["parameters"].as_array().into_iter().flatten();
+    let with_query = parameters().any(|parameter| parameter["in"] == "query");
+    let conditional = parameters().any(|parameter| parameter["name"] == "If-None-Match");
     let declared = [
+        ("400", "BadRequest", with_body || with_query),
         ("401", "Unauthorized", guarded),
         ("403", "Forbidden", guarded),
         ("404", "NotFound", names_something),
@@ -32,6 +37,9 @@ pub(super) fn declare(operation: &mut Value, method: &str, path: &str) {
     ];
     for (status, name, _) in declared.into_iter().filter(|(_, _, has)| *has) {
         operation["responses"][status] = json!({ "$ref": format!("#/components/responses/{name}") });
+    }
+    if conditional {
+        operation["responses"]["304"] = json!({ "description": "It is as it was when it had this `ETag`" });
     }
     let own = PARTICULAR.iter().find(|(name, _)| *name == format!("{} {path}", method.to_uppercase()));
     for (status, codes) in own.map(|(_, codes)| by_status(codes)).unwrap_or_default() {
