@@ -56,6 +56,8 @@ pub(super) async fn hold(agent: &Arc<Agent>, relay: &str) -> Parted {
         // A task of its own: it lives on with its visits when another has taken its place.
         let mut staying = tokio::spawn(stay(agent.clone(), relay.to_owned(), tunnel, hand_over));
         tokio::select! {
+            // When both are there, this one was first.
+            biased;
             Ok(next) = &mut successor => tunnel = next,
             parted = &mut staying => {
                 return parted.unwrap_or_else(|panic| Parted::Unreachable(anyhow::Error::new(panic)));
@@ -158,20 +160,40 @@ async fn stay(
 ) -> Parted {
     let Tunnel { dialled, control } = tunnel;
     announce(&agent, &relay, &dialled, control.relay);
-    let parted = {
-        let mut working = pin!(work(&agent, &dialled, control));
-        tokio::select! {
-            parted = &mut working => parted,
-            successor = establish_beside(&agent, &relay, &dialled) => {
-                tracing::info!(over = ?successor.dialled.connection.transport(), "another tunnel takes over");
-                // Nobody waits for it when the agent stops.
-                drop(hand_over.send(successor));
-                working.await
-            }
-        }
-    };
+    let succeeding = establish_beside(&agent, &relay, &dialled);
+    let parted = until_the_end(work(&agent, &dialled, control), succeeding, |successor: Tunnel| {
+        tracing::info!(over = ?successor.dialled.connection.transport(), "another tunnel takes over");
+        // Nobody waits for it when the agent stops.
+        drop(hand_over.send(successor));
+    })
+    .await;
     dialled.close().await;
     parted
+}
+
+/// Lets a tunnel work until it ends, and hands over to its successor as soon as that stands.
+async fn until_the_end<T>(
+    working: impl Future<Output = Parted>,
+    succeeding: impl Future<Output = T>,
+    hand_over: impl FnOnce(T),
+) -> Parted {
+    let (mut working, mut succeeding) = (pin!(working), pin!(succeeding));
+    tokio::select! {
+        parted = &mut working => {
+            // The relay welcomes the successor and says goodbye here over different connections: the goodbye
+            // may be the first to arrive, and would be taken for that of another copy of this box.
+            if let Parted::Dismissed(Goodbye::Displaced) = parted
+                && let Ok(successor) = timeout(WELCOME_TIMEOUT, succeeding).await
+            {
+                hand_over(successor);
+            }
+            parted
+        }
+        successor = &mut succeeding => {
+            hand_over(successor);
+            working.await
+        }
+    }
 }
 
 fn announce(agent: &Agent, relay: &str, dialled: &Dialled, id: RelayId) {
@@ -320,5 +342,41 @@ async fn admit(agent: &Arc<Agent>, connection: &Connection, visits: &TaskTracker
     loop {
         let (send, recv) = connection.accept().await.context("the tunnel was lost")?;
         visits.spawn(serve(agent.clone(), Stream { send, recv }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// Whether a tunnel that ends like this hands over to a successor that stands a moment later.
+    async fn hands_over(parted: Parted) -> bool {
+        let mut handed_over = false;
+        until_the_end(ready(parted), yield_now(), |()| handed_over = true).await;
+        handed_over
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_that_overtakes_the_successors_welcome_is_no_displacement() {
+        assert!(hands_over(Parted::Dismissed(Goodbye::Displaced)).await);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_dismissed_for_another_reason_waits_for_no_successor() {
+        for parted in [Parted::Stopping, Parted::Dismissed(Goodbye::NotKnown)] {
+            assert!(!hands_over(parted).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_works_on_beside_its_successor() {
+        let mut handed_over = false;
+        let ended = until_the_end(pending(), ready(()), |()| handed_over = true);
+        assert!(timeout(Duration::from_millis(10), ended).await.is_err());
+        assert!(handed_over);
     }
 }
