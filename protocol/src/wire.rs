@@ -31,6 +31,7 @@
 //!   end when its visits have; a relay tells a box whose path starves it.
 //! - 3 (2026-11-21): a box may ask from where it is seen, and tells what its owner has approved, where
 //!   accesses have to be.
+//! - 4 (2026-11-21): a box says whether every byte costs it.
 
 use std::net::SocketAddr;
 
@@ -52,7 +53,7 @@ pub mod io;
 mod tests;
 
 /// The version spoken here.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The protocol of a box that has no certificate yet (RFC 7301).
 pub const JOIN_ALPN: &[u8] = b"postern-join/1";
@@ -190,6 +191,9 @@ pub enum ToRelay {
         /// The box's tunnel before this one still works: no visit begins there any more, and it ends
         /// when its visits have.
         beside: bool,
+        /// Every byte costs the box: over TCP it is rarely asked whether it is still there, as over QUIC
+        /// it is by its own choice of an idle time-out.
+        metered: bool,
     },
     /// What the box says of itself has changed.
     Facts(BoxFacts),

@@ -120,7 +120,7 @@ impl Agents {
                 Some(JOIN_ALPN) => Purpose::Join,
                 _ => return,
             };
-            let caller = Caller { purpose, identity: identity(&connection), address };
+            let caller = Caller { purpose, identity: identity(&connection), address, line: None };
             agents.attend(Connection::Quic(connection), caller, place).await;
         };
         tasks.spawn(attended.instrument(span));
@@ -132,7 +132,9 @@ impl Agents {
             (Purpose::Tunnel, Some(identity)) if identity.ends_at <= Utc::now() => {
                 connection.close(REFUSED, "the box's certificate has expired");
             }
-            (Purpose::Tunnel, Some(identity)) => tunnel::serve(self, connection, identity, place).await,
+            (Purpose::Tunnel, Some(identity)) => {
+                tunnel::serve(self, connection, identity, (place, caller.line)).await;
+            }
             (Purpose::Tunnel, None) => connection.close(REFUSED, "a tunnel needs a certificate"),
             (Purpose::Join, _) if self.may_join(caller.address.ip()) => join::serve(self, connection).await,
             (Purpose::Join, _) => connection.close(REFUSED, "not now"),
@@ -168,6 +170,8 @@ struct Caller {
     purpose: Purpose,
     identity: Option<BoxIdentity>,
     address: SocketAddr,
+    /// What a connection over TCP goes over.
+    line: Option<tcp::Line>,
 }
 
 fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {

@@ -185,7 +185,8 @@ async fn stay(
     count: &Count,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (mut to, mut from) = connection.open_bi().await?;
-    let hello = ToRelay::Hello { version: wire::VERSION, facts: facts(), why_tcp: None, beside: false };
+    let (why_tcp, beside, metered) = (None, false, false);
+    let hello = ToRelay::Hello { version: wire::VERSION, facts: facts(), why_tcp, beside, metered };
     io::send(&mut to, &hello).await?;
     let ToAgent::Welcome { .. } = io::receive(&mut from, frame::LARGE).await? else { return Ok(()) };
     count.welcomes().push(Instant::now());

@@ -133,8 +133,8 @@ struct Control {
 async fn enter(agent: &Agent, dialled: &Dialled, beside: bool) -> anyhow::Result<Entered> {
     let (mut to, mut from) = dialled.connection.open().await.context("opening the control stream")?;
     let facts = agent.facts();
-    let why_tcp = dialled.why_tcp();
-    let hello = ToRelay::Hello { version: VERSION, facts: facts.clone(), why_tcp, beside };
+    let (why_tcp, metered) = (dialled.why_tcp(), agent.config.network.metered);
+    let hello = ToRelay::Hello { version: VERSION, facts: facts.clone(), why_tcp, beside, metered };
     send(&mut to, &hello).await.context("introducing the box")?;
     let answer = timeout(WELCOME_TIMEOUT, receive_first(&mut from, LARGE)).await;
     match answer.context("the relay says nothing")?.context("waiting for the relay's welcome")? {

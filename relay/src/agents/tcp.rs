@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_protocol::tunnel::{Connection, End, IDLE_TIMEOUT, tcp};
+use postern_protocol::tunnel::{Connection, End, IDLE_TIMEOUT, METERED_IDLE_TIMEOUT, tcp};
 use postern_protocol::wire::{TCP_JOIN_ALPN, TCP_TUNNEL_ALPN};
 use rustls::ServerConfig;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -22,15 +22,8 @@ use super::{Agents, Caller, PATIENCE, Purpose};
 use crate::identity::BoxIdentity;
 use crate::metrics::Door;
 
-/// What was sent and is not acknowledged for so long, or a question whether somebody is there that is
-/// not answered: the box is gone, as over QUIC.
-const SILENCE: Duration = IDLE_TIMEOUT;
-
-/// A silent connection is asked after this whether somebody is there: as late as leaves room for three
-/// questions, because each is paid for by the box …
-const ASK: Duration = Duration::from_secs(40);
-
-/// … which follow each other at this interval.
+/// A silent connection is asked whether somebody is there, three times at this interval before it is given
+/// up. It could begin earlier; but each question is paid for by the box.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// After a connection could not be accepted, usually for want of descriptors.
@@ -66,18 +59,19 @@ impl TcpDoor {
     /// Serves a box that has said this so far.
     pub(crate) fn take(&self, stream: TcpStream, address: SocketAddr, said: Vec<u8>) {
         let Some(tls) = self.identity.borrow().clone() else { return };
-        if let Err(error) = watch_over(&stream) {
+        let line = Line::watched(&stream).inspect_err(|error| {
             tracing::debug!(%error, "a connection that cannot be watched");
-        }
+        });
+        let line = line.ok();
         let span = tracing::info_span!("agent", %address, over = "tcp");
         let agents = self.agents.clone();
         let attended = async move {
             match said.is_empty() {
-                true => agents.attend_tcp(stream, address, tls).await,
+                true => agents.attend_tcp(stream, (address, line), tls).await,
                 false => {
                     let (from, to) = stream.into_split();
                     let stream = tokio::io::join(Cursor::new(said).chain(from), to);
-                    agents.attend_tcp(stream, address, tls).await;
+                    agents.attend_tcp(stream, (address, line), tls).await;
                 }
             }
         };
@@ -91,8 +85,12 @@ pub(crate) fn is_box(protocols: &[Vec<u8>]) -> bool {
 }
 
 impl Agents {
-    async fn attend_tcp<S>(&self, stream: S, address: SocketAddr, tls: Arc<ServerConfig>)
-    where
+    async fn attend_tcp<S>(
+        &self,
+        stream: S,
+        (address, line): (SocketAddr, Option<Line>),
+        tls: Arc<ServerConfig>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(place) = self.handshakes.enter(address.ip()) else {
@@ -109,14 +107,48 @@ impl Agents {
         };
         let identity = shown.peer_certificates().and_then(|chain| BoxIdentity::of(chain.first()?));
         let connection = Connection::Tcp(tcp::Connection::over(stream, End::Listened, address));
-        self.attend(connection, Caller { purpose, identity, address }, place).await;
+        self.attend(connection, Caller { purpose, identity, address, line }, place).await;
     }
 }
 
-/// Lets the kernel find out whether the box is still there.
-fn watch_over(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK).with_interval(ASK_AGAIN))?;
-    socket.set_tcp_user_timeout(Some(SILENCE))
+/// The kernel's side of a connection, which finds out whether the box is still there.
+pub(super) struct Line(Socket);
+
+impl Line {
+    fn watched(stream: &TcpStream) -> std::io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let line = Self(SockRef::from(stream).try_clone()?);
+        line.give_up_after(IDLE_TIMEOUT)?;
+        Ok(line)
+    }
+
+    /// Spares a box that pays for every byte: it is believed to be there for as long as over QUIC.
+    pub(super) fn spare(&self) {
+        if let Err(error) = self.give_up_after(METERED_IDLE_TIMEOUT) {
+            tracing::debug!(%error, "a connection that goes on being asked often");
+        }
+    }
+
+    /// What was sent and is not acknowledged for so long, or nothing but questions: the box is gone.
+    fn give_up_after(&self, silence: Duration) -> std::io::Result<()> {
+        let ask = TcpKeepalive::new().with_time(silence - ASK_AGAIN * 3).with_interval(ASK_AGAIN);
+        self.0.set_tcp_keepalive(&ask)?;
+        self.0.set_tcp_user_timeout(Some(silence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_box_that_pays_for_every_byte_is_asked_rarely() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let line = Line::watched(&stream).unwrap();
+        let asked_after = || SockRef::from(&stream).tcp_keepalive_time().unwrap();
+        assert_eq!(asked_after(), Duration::from_secs(40));
+        line.spare();
+        assert_eq!(asked_after(), Duration::from_secs(285));
+    }
 }

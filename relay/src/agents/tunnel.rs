@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::tcp::Line;
 use super::{Agents, PATIENCE, REFUSED};
 use crate::admission::Place;
 use crate::api::ApiError;
@@ -32,8 +33,13 @@ const INBOX: usize = 4;
 const FAREWELL_SAID: u32 = 2;
 
 /// Serves one tunnel from its first message to its last.
-pub(super) async fn serve(agents: &Agents, connection: Connection, identity: BoxIdentity, place: Place) {
-    let greeted = timeout(PATIENCE, greet(agents, &connection, identity)).await;
+pub(super) async fn serve(
+    agents: &Agents,
+    connection: Connection,
+    identity: BoxIdentity,
+    (place, line): (Place, Option<Line>),
+) {
+    let greeted = timeout(PATIENCE, greet(agents, &connection, identity, line)).await;
     drop(place);
     let Ok(Some((mut to_box, from_box, newcomer))) = greeted else {
         connection.close(REFUSED, "no good hello");
@@ -61,10 +67,14 @@ async fn greet(
     agents: &Agents,
     connection: &Connection,
     identity: BoxIdentity,
+    line: Option<Line>,
 ) -> Option<(SendStream, RecvStream, Newcomer)> {
     let (mut to_box, mut from_box) = connection.accept().await.ok()?;
     let newcomer = match receive_first::<_, ToRelay>(&mut from_box, SMALL).await.ok()? {
-        Greeting::Same(ToRelay::Hello { facts, why_tcp, beside, .. }) => {
+        Greeting::Same(ToRelay::Hello { facts, why_tcp, beside, metered, .. }) => {
+            if let Some(line) = line.filter(|_| metered) {
+                line.spare();
+            }
             Newcomer { device: identity.device, connection: connection.clone(), facts, why_tcp, beside }
         }
         Greeting::Same(_) => return None,

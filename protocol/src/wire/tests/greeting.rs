@@ -35,7 +35,7 @@ fn a_later_message_or_none_is_no_greeting() {
     assert_eq!(decode_first::<JoinRequest>(&[]), Err(Malformed::Unreadable));
     assert_eq!(decode_first::<ToRelay>(&[0]), Err(Malformed::Unreadable));
     assert_eq!(
-        decode_first::<ToRelay>(&[0, 3]),
+        decode_first::<ToRelay>(&[0, VERSION.try_into().unwrap()]),
         Err(Malformed::Unreadable),
         "this version, but nothing else"
     );

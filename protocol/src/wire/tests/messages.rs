@@ -121,8 +121,14 @@ fn join_answer_name(message: &JoinAnswer) -> String {
 
 pub(super) fn to_relay() -> impl Iterator<Item = ToRelay> {
     let messages = [
-        ToRelay::Hello { version: VERSION, facts: facts(), why_tcp: None, beside: false },
-        ToRelay::Hello { version: VERSION, facts: facts(), why_tcp: Some(WhyTcp::UdpStarved), beside: true },
+        ToRelay::Hello { version: VERSION, facts: facts(), why_tcp: None, beside: false, metered: false },
+        ToRelay::Hello {
+            version: VERSION,
+            facts: facts(),
+            why_tcp: Some(WhyTcp::UdpStarved),
+            beside: true,
+            metered: true,
+        },
         ToRelay::Facts(builtin_facts()),
         ToRelay::Holding { revision: 300 },
         ToRelay::Renew { csr: b"a signing request".to_vec() },
