@@ -238,14 +238,13 @@ impl World {
         );
     }
 
-    /// The bytes that have gone over an uplink, both ways, as its cable saw them.
+    /// The bytes that have gone through an uplink's router, both ways, as a provider counts them.
     pub fn traffic(&self, uplink: Uplink) -> u64 {
-        let mut show = self.home.entrance();
-        show.args(["ip", "-json", "-statistics", "link", "show", uplink.interface()]);
-        let shown = show.output().expect("iproute2 is here").stdout;
-        let links: serde_json::Value = serde_json::from_slice(&shown).expect("JSON");
-        let bytes = |way: &str| links[0]["stats64"][way]["bytes"].as_u64().expect("a count of bytes");
-        bytes("rx") + bytes("tx")
+        let mut list = self.router(uplink).entrance();
+        list.args(["nft", "--json", "list", "counter", "inet", "account", "passed"]);
+        let listed = list.output().expect("nftables is here").stdout;
+        let listed: serde_json::Value = serde_json::from_slice(&listed).expect("JSON");
+        listed["nftables"][1]["counter"]["bytes"].as_u64().expect("a count of bytes")
     }
 
     fn router(&self, uplink: Uplink) -> &Namespace {
@@ -287,7 +286,9 @@ fn a_router(uplink: Uplink, home: &Namespace) -> Namespace {
     router.set("ipv4/ip_forward", "1");
     router.nft(
         "table ip nat {\n chain postrouting {\n  type nat hook postrouting priority 100\n\
-         oifname \"internet\" masquerade fully-random\n }\n}\n",
+         oifname \"internet\" masquerade fully-random\n }\n}\n\
+         table inet account {\n counter passed { }\n chain forward {\n  type filter hook forward priority 10\n\
+         counter name \"passed\"\n }\n}\n",
     );
     home.ip(&format!(
         "address add 10.0.{number}.2/24 dev {interface}\nlink set {interface} up\n{}",

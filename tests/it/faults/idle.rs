@@ -14,19 +14,44 @@ const LEARNING: Duration = Duration::from_secs(420);
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(600);
 
+/// The settings of a box that pays for every byte.
+const METERED: &str = "[network]\nmetered = true";
+
+/// A network that passes no UDP.
+const NO_UDP: &str = "meta l4proto udp drop";
+
 #[test]
-fn an_idle_box_takes_less_than_a_megabyte_a_day_and_a_metered_one_a_quarter() {
-    // It takes as long as it takes: the full suite has the time.
-    if !Scale::of_this_run().is_full() {
-        return;
-    }
-    in_the_wild_with("", "", async |world| at_rest(world, "idle box", 1_000_000).await);
-    let metered = "[network]\nmetered = true";
-    in_the_wild_with("", metered, async |world| at_rest(world, "idle box, metered", 250_000).await);
+fn an_idle_box_takes_less_than_a_megabyte_a_day() {
+    at_rest("idle box", "", "", 1_000_000);
 }
 
-async fn at_rest(world: &mut World, name: &str, most: u64) {
+#[test]
+fn an_idle_box_that_pays_for_every_byte_takes_less_than_a_quarter() {
+    at_rest("idle box, metered", METERED, "", 250_000);
+}
+
+#[test]
+fn an_idle_box_whose_network_passes_no_udp_takes_less_than_a_megabyte_a_day_too() {
+    at_rest("idle box over TCP", "", NO_UDP, 1_000_000);
+}
+
+#[test]
+fn and_less_than_a_quarter_if_it_pays_for_every_byte() {
+    at_rest("idle box over TCP, metered", METERED, NO_UDP, 250_000);
+}
+
+fn at_rest(name: &'static str, settings: &'static str, fault: &'static str, most: u64) {
+    // It takes as long as it takes: the full suite has the time.
+    if Scale::of_this_run().is_full() {
+        in_the_wild_with("", settings, async move |world| watched(world, name, fault, most).await);
+    }
+}
+
+async fn watched(world: &mut World, name: &str, fault: &str, most: u64) {
     world.unplug(Second);
+    world.box42.kill();
+    world.spoil(First, fault);
+    world.box42.start();
     sleep(LEARNING).await;
     let before = world.traffic(First);
     sleep(WATCHED).await;
