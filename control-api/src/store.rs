@@ -51,7 +51,7 @@ pub(crate) use accounts::{AddAccountError, CloseError, RenameAccountError};
 pub(crate) use activity::{DAYS, DeviceActivity};
 pub(crate) use audit::{AuditFilter, Named};
 pub(crate) use census::Census;
-pub(crate) use deliveries::{Attempted, Errand, Then};
+pub(crate) use deliveries::{Attempted, Errand, TestWebhookError, Then};
 pub(crate) use devices::{CreateDeviceError, RenameError};
 pub(crate) use host_keys::ConfirmError;
 pub(crate) use invitations::{AcceptError, Addressee};

@@ -22,7 +22,7 @@ use super::error::{ApiError, Code};
 use super::etag::{IfMatch, IfNoneMatch, changed, tagged};
 use super::extract::{Json, Path, Query, RawJson};
 use super::idempotency::{self, IdempotencyKey};
-use super::paging::{Cursor, Wanted};
+use super::paging::{Cursor, MOST, Wanted};
 use super::{App, Shared, devices};
 use crate::once::Once;
 use crate::record::{AccessRecord, Seen};
@@ -60,6 +60,9 @@ struct ListAccesses {
     cursor: Option<String>,
 }
 
+/// How many times a page is looked for among [`MOST`] accesses each, before it is answered as it is.
+const LOOKS: usize = 5;
+
 /// Parameters of a creation.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -76,7 +79,8 @@ enum WaitFor {
     Active,
 }
 
-/// Lists accesses, the newest first.
+/// Lists accesses, the newest first. With `status`, a page may be short or even empty although others
+/// follow: go on until there is no `next`.
 #[utoipa::path(get, path = "/v1/accesses", tag = "accesses", params(ListAccesses),
     responses((status = 200, description = "A page of accesses", body = Page<Access>)))]
 async fn list(
@@ -84,14 +88,13 @@ async fn list(
     State(app): State<Shared>,
     Query(list): Query<ListAccesses>,
 ) -> Result<Answer<Page<Access>>, ApiError> {
-    let mut wanted = Wanted::new(list.limit, list.cursor.as_deref())?;
+    let wanted = Wanted::new(list.limit, list.cursor.as_deref())?;
     let device = match &list.device {
         Some(device) => Some(devices::find(&app, &caller.account, device).await?.id),
         None => None,
     };
     let filter = AccessFilter { device, phase: list.status.and_then(phase) };
-    let items = matching(&app, &caller.account, filter, list.status, &mut wanted).await?;
-    Ok(Answer(wanted.page(items, |access| Cursor::new(access.created_at, access.id))))
+    matching(&app, &caller.account, filter, list.status, &wanted).await.map(Answer)
 }
 
 /// Creates an access. In force on the relays within milliseconds; `?wait=active` waits for that.
@@ -259,34 +262,38 @@ fn phase(status: AccessStatus) -> Option<Phase> {
     }
 }
 
-/// Accesses with a status, one more than wanted if there are. The store knows the phase of a life;
-/// whether a live one works is known only by looking, so it may take several looks to fill a page.
+/// A page of accesses with a status. The store knows the phase of a life; whether a live one works is known
+/// only by looking, so it may take several looks to fill a page, and a page may end before it is full.
 pub(super) async fn matching(
     app: &App,
     account: &Account,
     filter: AccessFilter,
     status: Option<AccessStatus>,
-    wanted: &mut Wanted,
-) -> Result<Vec<Access>, ApiError> {
+    wanted: &Wanted,
+) -> Result<Page<Access>, ApiError> {
     let now = app.clock.now();
     let relays = app.store.relays().await?;
     let enough = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    let mut look = wanted.at_a_time(if status.is_some() { MOST } else { wanted.limit });
     let mut items = Vec::new();
-    loop {
-        let found = account.accesses(filter, wanted.paging(), now).await?;
-        let is_last = found.len() <= enough;
-        if let Some((access, _)) = found.last() {
-            wanted.go_on_after(Cursor::new(access.created_at, access.id));
+    for _ in 0..LOOKS {
+        let found = account.accesses(filter, look.paging(), now).await?;
+        let is_last = found.len() <= usize::try_from(look.limit).unwrap_or(usize::MAX);
+        for (access, device) in &found {
+            let stands = || Standing::of(access, device, &relays, now).status();
+            if status.is_none_or(|status| status == stands()) {
+                if items.len() == enough {
+                    return Ok(Page { items, next: look.next() });
+                }
+                items.push(view(access, device, &relays, now));
+            }
+            look.go_on_after(Cursor::new(access.created_at, access.id));
         }
-        let stands = |access: &_, device: &_| Standing::of(access, device, &relays, now).status();
-        let matching = found
-            .iter()
-            .filter(|(access, device)| status.is_none_or(|status| status == stands(access, device)));
-        items.extend(matching.map(|(access, device)| view(access, device, &relays, now)));
-        if is_last || items.len() > enough {
-            return Ok(items);
+        if is_last {
+            return Ok(Page { items, next: None });
         }
     }
+    Ok(Page { items, next: look.next() })
 }
 
 /// Waits until the access of an answer works, and keeps the later answer in place of the earlier.

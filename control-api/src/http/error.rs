@@ -94,6 +94,8 @@ codes! {
     PortsTaken = CONFLICT, "ports_taken", "All public ports are leased";
     TooManyAccesses = CONFLICT, "too_many_accesses", "The box has too many live accesses";
     TooManyWebhooks = CONFLICT, "too_many_webhooks", "The account has too many webhooks";
+    WebhookDisabled = CONFLICT, "webhook_disabled", "The webhook is disabled";
+    TooManyDeliveries = CONFLICT, "too_many_deliveries", "Too many deliveries wait for the webhook";
     NothingToDecide = CONFLICT, "nothing_to_decide", "The access waits for no decision";
     AccessRevoked = CONFLICT, "access_revoked", "The access was deleted";
     InvalidTarget = UNPROCESSABLE_ENTITY, "invalid_target", "This address is not called";

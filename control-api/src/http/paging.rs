@@ -51,9 +51,19 @@ impl Wanted {
         self.after.as_ref().map(|cursor| &*cursor.id)
     }
 
+    /// The same place in the list, so many items at a time.
+    pub(super) fn at_a_time(&self, limit: u32) -> Self {
+        Self { limit, after: self.after.clone() }
+    }
+
     /// Goes on behind an item.
     pub(super) fn go_on_after(&mut self, cursor: Cursor) {
         self.after = Some(cursor);
+    }
+
+    /// What a page says that ends here and is not the last one.
+    pub(super) fn next(&self) -> Option<String> {
+        self.after.as_ref().map(Cursor::write)
     }
 
     /// The page, of one item more than it will have if there is another page.

@@ -22,7 +22,7 @@ use super::paging::{Cursor, Wanted};
 use super::{App, Shared};
 use crate::entropy::entropy;
 use crate::record::{Seen, WebhookRecord};
-use crate::store::{AddWebhookError, EditWebhookError, MOST_WEBHOOKS, WebhookEdits};
+use crate::store::{AddWebhookError, EditWebhookError, MOST_WEBHOOKS, TestWebhookError, WebhookEdits};
 use crate::webhooks;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -173,7 +173,7 @@ pub(super) async fn test(
     Owner(caller): Owner,
     Path(webhook): Path<String>,
 ) -> Result<(StatusCode, Answer<Delivery>), ApiError> {
-    let delivery = caller.account.test_webhook(known(&webhook)?).await?.ok_or_else(not_found)?;
+    let delivery = caller.account.test_webhook(known(&webhook)?).await?;
     Ok((StatusCode::ACCEPTED, Answer(delivery)))
 }
 
@@ -232,6 +232,22 @@ impl From<AddWebhookError> for ApiError {
                 Self::new(Code::TooManyWebhooks, detail)
             }
             AddWebhookError::Store(problem) => problem.into(),
+        }
+    }
+}
+
+impl From<TestWebhookError> for ApiError {
+    fn from(problem: TestWebhookError) -> Self {
+        match problem {
+            TestWebhookError::Unknown => not_found(),
+            TestWebhookError::Disabled => {
+                Self::new(Code::WebhookDisabled, "this webhook is disabled; enable it to try it")
+            }
+            TestWebhookError::TooManyWaiting => Self::new(
+                Code::TooManyDeliveries,
+                "as many deliveries wait for this webhook as may; try it when some have arrived",
+            ),
+            TestWebhookError::Store(problem) => problem.into(),
         }
     }
 }

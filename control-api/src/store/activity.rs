@@ -43,28 +43,38 @@ impl Account {
         Ok(activity)
     }
 
-    /// When somebody last came in by each access of a box that was ever used.
+    /// When somebody last came in by each of these accesses that was ever used.
     pub(crate) async fn last_uses(
         &self,
-        device: DeviceId,
+        accesses: &[AccessId],
     ) -> Result<HashMap<AccessId, DateTime<Utc>>, StoreError> {
-        let mut query = Query::new(
-            "SELECT access, MAX(started_at) AS last FROM visits
-             WHERE access IS NOT NULL AND outcome <> 'refused' AND account = ",
-        );
-        query.push_bind(self.id.to_string()).push(" AND device = ").push_bind(device.to_string());
+        if accesses.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut query =
+            Query::new("SELECT id, last_used_at FROM accesses WHERE last_used_at IS NOT NULL AND account = ");
+        query.push_bind(self.id.to_string());
         self.push_scope(&mut query, "device");
-        query.push(" GROUP BY access");
+        query.push(" AND id IN (");
+        let mut ids = query.separated(", ");
+        for access in accesses {
+            ids.push_bind(access.to_string());
+        }
+        query.push(")");
         let found = query.build().fetch_all(&self.store.reader).await?;
-        found.iter().map(|found| Ok((row::text(found, "access")?, row::time(found, "last")?))).collect()
+        found.iter().map(|found| Ok((row::text(found, "id")?, row::time(found, "last_used_at")?))).collect()
     }
 
     async fn open_visits(&self, devices: &[DeviceId]) -> Result<Vec<Row>, StoreError> {
+        Ok(self.open_visits_query(devices).build().fetch_all(&self.store.reader).await?)
+    }
+
+    fn open_visits_query(&self, devices: &[DeviceId]) -> Query {
         let mut query = Query::new("SELECT device, COUNT(*) AS visits FROM visits WHERE account = ");
         query.push_bind(self.id.to_string()).push(" AND outcome = 'open'");
         self.push_devices(&mut query, devices);
         query.push(" GROUP BY device");
-        Ok(query.build().fetch_all(&self.store.reader).await?)
+        query
     }
 
     async fn daily_visits(&self, devices: &[DeviceId], since: DateTime<Utc>) -> Result<Vec<Row>, StoreError> {
@@ -94,4 +104,44 @@ fn first_day(now: DateTime<Utc>) -> DateTime<Utc> {
     let today = now.date_naive().and_hms_opt(0, 0, 0).unwrap_or(now.naive_utc()).and_utc();
     let days = i64::try_from(DAYS).unwrap_or(i64::MAX);
     today - TimeDelta::days(days - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use postern_protocol::api::VisitOutcome;
+
+    use super::*;
+    use crate::author::Author;
+    use crate::store::{Engine, Paging, Store, VisitFilter};
+
+    /// How the database goes about a query.
+    async fn plan(store: &Store, query: &sqlx::QueryBuilder<Engine>) -> String {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", query.sql().as_str()));
+        let steps = sqlx::raw_sql(explain).fetch_all(&store.reader).await.unwrap();
+        steps.iter().map(detail).collect::<Vec<_>>().join("; ")
+    }
+
+    fn detail(step: &Row) -> String {
+        sqlx::Row::get(step, "detail")
+    }
+
+    #[tokio::test]
+    async fn what_is_redrawn_with_every_report_reads_no_history() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(&temp.path().join("db"), DateTime::UNIX_EPOCH).await.unwrap();
+        let account = store.own_account(Author::machine(DateTime::UNIX_EPOCH));
+        let device = DeviceId::FIRST;
+        let counted = plan(&store, &account.open_visits_query(&[device, device])).await;
+        assert!(counted.contains("visits_open"), "{counted}");
+        let outcome = Some(VisitOutcome::Open);
+        let filter = VisitFilter { device: Some(device), outcome, ..VisitFilter::default() };
+        let listed = plan(&store, &account.visits_query(&filter, Paging { limit: 50, after: None })).await;
+        assert!(listed.contains("visits_open") && !listed.contains("TEMP B-TREE"), "{listed}");
+        for (table, asked) in account.named_queries(&["a"; 200].into()) {
+            let named = plan(&store, &asked).await;
+            let by_id = format!("INDEX sqlite_autoindex_{table}_1 (id=?)");
+            assert!(named.contains(&by_id), "{named}");
+        }
+    }
 }

@@ -17,6 +17,26 @@ use crate::record::WebhookRecord;
 /// Deliveries of one webhook that may wait; what comes then is not written down for it.
 const MOST_WAITING: i64 = 1000;
 
+/// Deliveries of one account that are under way at once, whatever its webhooks: others want to be called too.
+const MOST_OF_ACCOUNT: i64 = 4;
+
+/// A webhook that was not tried.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TestWebhookError {
+    /// There is none.
+    #[error("there is no such webhook")]
+    Unknown,
+    /// It is not called at all.
+    #[error("the webhook is disabled")]
+    Disabled,
+    /// As many deliveries wait for it as may.
+    #[error("{MOST_WAITING} deliveries wait for the webhook")]
+    TooManyWaiting,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A delivery that somebody has taken upon themselves.
 #[derive(Debug, Clone)]
 pub(crate) struct Errand {
@@ -78,11 +98,15 @@ impl Account {
         query.fetch_optional(&self.store.reader).await?.as_ref().map(delivery).transpose()
     }
 
-    /// Sends a webhook something to try it; the delivery, if there is such a webhook.
-    pub(crate) async fn test_webhook(&self, id: WebhookId) -> Result<Option<Delivery>, StoreError> {
+    /// Sends a webhook something to try it, although it may be left alone at this moment.
+    pub(crate) async fn test_webhook(&self, id: WebhookId) -> Result<Delivery, TestWebhookError> {
         let mut tx = self.store.write().await?;
-        if self.webhook_within(&mut tx, id).await?.is_none() {
-            return Ok(None);
+        let webhook = self.webhook_within(&mut tx, id).await?.ok_or(TestWebhookError::Unknown)?;
+        if !webhook.enabled {
+            return Err(TestWebhookError::Disabled);
+        }
+        if tx.waiting(id).await? >= MOST_WAITING {
+            return Err(TestWebhookError::TooManyWaiting);
         }
         let now = self.by.at();
         let call = WebhookCall {
@@ -92,12 +116,13 @@ impl Account {
         };
         let delivery = tx.post(id, &call, now).await?;
         let update = "UPDATE webhooks SET paused_until = 0 WHERE id = $1";
-        sqlx::query(update).bind(id.as_str()).execute(tx.db()).await?;
+        sqlx::query(update).bind(id.as_str()).execute(tx.db()).await.map_err(StoreError::from)?;
         self.wrote(&mut tx, Deed::new(AuditAction::WebhookTested, id)).await?;
-        tx.commit().await?;
         let select = "SELECT * FROM deliveries WHERE id = $1";
-        let found = sqlx::query(select).bind(delivery.as_str()).fetch_optional(&self.store.reader).await?;
-        found.as_ref().map(self::delivery).transpose()
+        let query = sqlx::query(select).bind(delivery.as_str());
+        let posted = query.fetch_one(tx.db()).await.map_err(StoreError::from)?;
+        tx.commit().await?;
+        Ok(self::delivery(&posted)?)
     }
 }
 
@@ -122,6 +147,11 @@ impl Tx {
             }
         }
         Ok(())
+    }
+
+    async fn waiting(&mut self, webhook: WebhookId) -> Result<i64, StoreError> {
+        let select = "SELECT COUNT(*) FROM deliveries WHERE webhook = $1 AND status = 'pending'";
+        Ok(sqlx::query_scalar(select).bind(webhook.as_str()).fetch_one(self.db()).await?)
     }
 
     /// Gives up what waits for a webhook that is not called any more.
@@ -168,7 +198,8 @@ impl Store {
     }
 
     /// Takes so many deliveries that are due, one of each webhook, for so long: whoever takes one and dies
-    /// leaves it to another.
+    /// leaves it to another. The account with the fewest under way has the next one, and none has more than
+    /// its share: a webhook may be as slow as it likes and never fail.
     pub(crate) async fn take_deliveries(
         &self,
         most: i64,
@@ -181,13 +212,19 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut tx = self.write().await?;
-        let select = "SELECT w.*, d.id AS d_id, d.body, d.queued_at, d.attempts FROM webhooks w
-            JOIN deliveries d ON d.id = (SELECT id FROM deliveries WHERE webhook = w.id AND status = 'pending'
-                AND due_at <= $1 ORDER BY queued_at, occurred_at, id LIMIT 1)
-            WHERE w.enabled = 1 AND w.paused_until <= $1 AND NOT EXISTS
-                (SELECT 1 FROM deliveries WHERE webhook = w.id AND status = 'pending' AND claimed_until > $1)
-            ORDER BY d.due_at LIMIT $2";
-        let found = sqlx::query(select).bind(row::millis(now)).bind(most).fetch_all(tx.db()).await?;
+        let select = "SELECT * FROM (
+                SELECT w.*, d.id AS d_id, d.body, d.queued_at, d.attempts, d.due_at,
+                    ROW_NUMBER() OVER (PARTITION BY w.account ORDER BY d.due_at, d.id) +
+                        (SELECT COUNT(*) FROM webhooks o JOIN deliveries u ON u.webhook = o.id
+                         WHERE o.account = w.account AND u.status = 'pending' AND u.claimed_until > $1) AS place
+                FROM webhooks w JOIN deliveries d ON d.id =
+                    (SELECT id FROM deliveries WHERE webhook = w.id AND status = 'pending'
+                     AND due_at <= $1 ORDER BY queued_at, occurred_at, id LIMIT 1)
+                WHERE w.enabled = 1 AND w.paused_until <= $1 AND NOT EXISTS
+                    (SELECT 1 FROM deliveries WHERE webhook = w.id AND status = 'pending' AND claimed_until > $1)
+            ) AS due WHERE place <= $3 ORDER BY place, due_at LIMIT $2";
+        let query = sqlx::query(select).bind(row::millis(now)).bind(most).bind(MOST_OF_ACCOUNT);
+        let found = query.fetch_all(tx.db()).await?;
         let errands = found.iter().map(errand).collect::<Result<Vec<_>, _>>()?;
         for errand in &errands {
             let update = "UPDATE deliveries SET claimed_until = $2 WHERE id = $1";

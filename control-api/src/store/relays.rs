@@ -87,7 +87,7 @@ impl Store {
         Ok(Some(id))
     }
 
-    /// Forgets a relay, and says whether there was one.
+    /// Forgets a relay, whose visits are over with it, and says whether there was one.
     pub(crate) async fn remove_relay(&self, id: RelayId, by: &Author) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
         let delete = "DELETE FROM relays WHERE id = $1 RETURNING name";
@@ -97,11 +97,13 @@ impl Store {
         // Its ports went with it; whoever edits such an access gets another.
         let update = "UPDATE accesses SET leased_from = NULL, leased_port = NULL WHERE leased_from = $1";
         sqlx::query(update).bind(id.as_str()).execute(tx.db()).await?;
+        tx.end_visits_at(id, by.at()).await?;
         tx.next_revision(by.at()).await?;
         let deed = Deed::new(AuditAction::RelayRemoved, id).was(fact("name", name));
         tx.write_down(self.own_account, by, deed).await?;
         tx.reported = true;
         tx.commit().await?;
+        self.bells.visits.send_modify(|reports| *reports += 1);
         Ok(true)
     }
 

@@ -19,7 +19,7 @@ pub(crate) enum Aging {
     Visits,
     /// Events.
     Events,
-    /// Deliveries that arrived or were given up.
+    /// Deliveries that arrived, were given up, or would go to a webhook that is disabled.
     Deliveries,
 }
 
@@ -36,7 +36,8 @@ impl Store {
             }
             Aging::Deliveries => {
                 "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries
-                 WHERE queued_at < $1 AND status <> 'pending' ORDER BY queued_at LIMIT $2)"
+                 WHERE queued_at < $1 AND (status <> 'pending' OR webhook IN
+                     (SELECT id FROM webhooks WHERE enabled = 0)) ORDER BY queued_at LIMIT $2)"
             }
         };
         let query = sqlx::query(delete).bind(row::millis(before)).bind(AT_ONCE);

@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use postern_protocol::api::{Visit, VisitOutcome, WebhookEvent};
-use postern_protocol::id::{AccessId, DeviceId, VisitId};
+use postern_protocol::id::{AccessId, DeviceId, RelayId, VisitId};
 use sqlx::Row as _;
 
 use super::{Account, Paging, Query, Row, Store, StoreError, Tx, row};
+
+/// The code and the reason of a visit's end that no relay told, because its relay was removed.
+const RELAY_REMOVED: (&str, &str) = ("relay_removed", "its relay was removed");
 
 /// Which visits to list.
 #[derive(Debug, Clone, Default)]
@@ -48,13 +51,18 @@ impl Account {
         filter: &VisitFilter,
         page: Paging<'_>,
     ) -> Result<Vec<Visit>, StoreError> {
+        let rows = self.visits_query(filter, page).build().fetch_all(&self.store.reader).await?;
+        rows.iter().map(visit).collect()
+    }
+
+    /// How they are asked for.
+    pub(super) fn visits_query(&self, filter: &VisitFilter, page: Paging<'_>) -> Query {
         let mut query = Query::new("SELECT * FROM visits WHERE account = ");
         query.push_bind(self.id.to_string());
         self.push_scope(&mut query, "device");
         filter.push_to(&mut query);
         page.push_to(&mut query, "started_at", "id");
-        let rows = query.build().fetch_all(&self.store.reader).await?;
-        rows.iter().map(visit).collect()
+        query
     }
 
     /// One visit.
@@ -111,6 +119,9 @@ impl Tx {
             .fetch_optional(self.db())
             .await?;
         let Some(written) = written else { return Ok(()) };
+        if former.is_none() && visit.outcome != VisitOutcome::Refused {
+            self.used(visit).await?;
+        }
         if let Some((event, at)) = news(former.as_deref(), visit) {
             let told = Visit { device_name: row::maybe_text(&written, "device_name")?, ..visit.clone() };
             self.tell(row::text(&written, "account")?, event, at, now, told).await?;
@@ -119,6 +130,41 @@ impl Tx {
             VisitOutcome::Open => Ok(()),
             VisitOutcome::Ended | VisitOutcome::Refused => self.forget_cut(visit.id).await,
         }
+    }
+}
+
+impl Tx {
+    /// Somebody came in by an access, whose box is the one that they came to.
+    async fn used(&mut self, visit: &Visit) -> Result<(), StoreError> {
+        let update = "UPDATE accesses SET last_used_at = $3 WHERE id = $1 AND device = $2
+                      AND (last_used_at IS NULL OR last_used_at < $3)";
+        let query = sqlx::query(update)
+            .bind(row::shown(visit.access.as_ref()))
+            .bind(row::shown(visit.device.as_ref()))
+            .bind(row::millis(visit.started_at));
+        query.execute(self.db()).await?;
+        Ok(())
+    }
+
+    /// The visits of a relay that is no more are over: nobody else tells their end.
+    pub(super) async fn end_visits_at(
+        &mut self,
+        relay: RelayId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE visits SET outcome = 'ended', ended_at = $2, code = $3, reason = $4
+                      WHERE relay = $1 AND outcome = 'open' RETURNING *";
+        let query = sqlx::query(update)
+            .bind(relay.as_str())
+            .bind(row::millis(now))
+            .bind(RELAY_REMOVED.0)
+            .bind(RELAY_REMOVED.1);
+        for found in query.fetch_all(self.db()).await? {
+            let account = row::text(&found, "account")?;
+            self.tell(account, WebhookEvent::VisitEnded, now, now, visit(&found)?).await?;
+        }
+        sqlx::query("DELETE FROM cuts WHERE relay = $1").bind(relay.as_str()).execute(self.db()).await?;
+        Ok(())
     }
 }
 
@@ -141,8 +187,15 @@ impl VisitFilter {
         if let Some(access) = self.access {
             query.push(" AND access = ").push_bind(access.to_string());
         }
-        if let Some(outcome) = self.outcome {
-            query.push(" AND outcome = ").push_bind(row::word(&outcome));
+        match self.outcome {
+            // In so many words, as the index of those that go on has it.
+            Some(VisitOutcome::Open) => {
+                query.push(" AND outcome = 'open'");
+            }
+            Some(outcome @ (VisitOutcome::Ended | VisitOutcome::Refused)) => {
+                query.push(" AND outcome = ").push_bind(row::word(&outcome));
+            }
+            None => {}
         }
         if let Some(source) = self.source {
             query.push(" AND source = ").push_bind(source.to_canonical().to_string());

@@ -171,3 +171,37 @@ async fn a_header_from_anybody_else_is_not_believed() {
     let access = api.ask("POST", "/v1/accesses", Some(body), &headers).await;
     assert_eq!(access.json["allowed_ips"], json!(["127.0.0.1/32"]));
 }
+
+/// So many copies of an access, all of them over.
+async fn copies(api: &Api, access: &str, count: u32) {
+    // Its digits are those of an id: base 8, as letters.
+    let letters = "substr('abcdefgh', (i >> 9) % 8 + 1, 1) || substr('abcdefgh', (i >> 6) % 8 + 1, 1)
+                   || substr('abcdefgh', (i >> 3) % 8 + 1, 1) || substr('abcdefgh', i % 8 + 1, 1)";
+    let copy = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+         INSERT INTO accesses (id, account, device, port, allowed, key, key_comment, login, note, created_at,
+                               expires_at, revised_at, revision, via)
+         SELECT 'copyof' || {letters}, account, device, port, allowed, key, key_comment, login, note,
+                created_at - i, created_at, revised_at, revision, via
+         FROM accesses, n WHERE id = '{access}'"
+    );
+    let mut database = super::audit::database(api).await;
+    sqlx::query(sqlx::AssertSqlSafe(copy)).execute(&mut database).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_search_that_finds_nothing_stops_after_some_looks_and_says_where_to_go_on() {
+    let api = Api::start().await;
+    api.relay("relay-1").await;
+    let access = api.access(&api.device("box42").await).await;
+    copies(&api, &access, 1100).await;
+    let search = "/v1/accesses?status=pending_approval&limit=1";
+    let first = api.get(search).await;
+    assert_eq!(first.items("id"), [""; 0]);
+    let next = first.json["next"].as_str().expect("it has not looked at everything").to_owned();
+    let second = api.get(&format!("{search}&cursor={next}")).await;
+    assert_eq!((second.items("id").len(), &second.json["next"]), (0, &Value::Null));
+    let expired = api.get("/v1/accesses?status=expired&limit=200").await;
+    assert_eq!(expired.items("id").len(), 200, "what is found fills its page");
+    assert_eq!(api.get("/v1/accesses?limit=200").await.items("id")[0], access);
+}

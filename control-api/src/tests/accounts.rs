@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Api;
 
 /// Opens an account; its owner's token, as a header.
-async fn open(api: &Api, name: &str) -> String {
+pub(super) async fn open(api: &Api, name: &str) -> String {
     let body = json!({ "name": name, "owner": format!("owner@{name}") });
     let account = api.post("/v1/accounts", body).await;
     assert_eq!(account.status, 201, "{}", account.text);
@@ -17,7 +17,13 @@ async fn open(api: &Api, name: &str) -> String {
     format!("Bearer {}", token.json["token"].as_str().unwrap())
 }
 
-async fn ask(api: &Api, bearer: &str, method: &str, path: &str, body: Value) -> super::harness::Answer {
+pub(super) async fn ask(
+    api: &Api,
+    bearer: &str,
+    method: &str,
+    path: &str,
+    body: Value,
+) -> super::harness::Answer {
     let body = (!body.is_null()).then(|| body.to_string());
     api.raw(method, path, body, &[("authorization", bearer)]).await
 }

@@ -276,7 +276,7 @@ async fn newest(api: &Api, action: &str) -> (String, Option<String>) {
     (kind.clone(), address.clone())
 }
 
-async fn database(api: &Api) -> sqlx::SqliteConnection {
+pub(super) async fn database(api: &Api) -> sqlx::SqliteConnection {
     let file = api.state_dir().join("postern.db");
     sqlx::SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap()
 }

@@ -100,3 +100,24 @@ async fn nobody_cuts_a_visit_that_is_not_there_or_without_the_role() {
     let answer = api.raw("DELETE", "/v1/visits/aaaaaaaaaa", None, &[("authorization", viewer)]).await;
     assert_eq!(answer.problem(), "forbidden");
 }
+
+#[tokio::test]
+async fn the_visits_of_a_relay_that_is_removed_are_over() {
+    let api = Api::start().await;
+    let relay = visited(&api).await;
+    let device = api.get("/v1/devices/box42").await.id();
+    relay.visit(&device, "wwwwwwwwww", "ended").await;
+    let other = api.relay("relay-2").await;
+    other.visit(&device, "xxxxxxxxxx", "open").await;
+    assert_eq!(api.delete(&format!("/v1/visits/{VISIT}")).await.status, 202);
+    let path = format!("/v1/relays/{}", relay.id);
+    assert_eq!(api.delete(&path).await.status, 204);
+    let over = api.get(&format!("/v1/visits/{VISIT}")).await.json;
+    assert_eq!((&over["outcome"], &over["code"]), (&json!("ended"), &json!("relay_removed")));
+    assert!(over["ended_at"].is_string(), "{over}");
+    let earlier = api.get("/v1/visits/wwwwwwwwww").await.json;
+    assert_eq!(earlier["code"], "ended", "what was over stays as it was told");
+    assert_eq!(api.get("/v1/visits?outcome=open").await.items("id"), ["xxxxxxxxxx"]);
+    assert_eq!(api.app.store.pending_cuts(relay.id.parse().unwrap()).await.unwrap(), []);
+    assert_eq!(api.delete(&format!("/v1/visits/{VISIT}")).await.status, 204, "there is nothing to cut");
+}

@@ -97,3 +97,20 @@ async fn many_records_go_in_several_steps() {
     let (records, _) = verify(&api, None).await.unwrap();
     assert!(records <= 2, "{records}");
 }
+
+#[tokio::test]
+async fn what_waits_for_a_disabled_webhook_goes_like_what_was_given_up() {
+    let api = started(|keep| keep.deliveries = 30).await;
+    let id = api.post("/v1/webhooks", json!({ "url": "https://localhost:1/" })).await.id();
+    api.patch(&format!("/v1/webhooks/{id}"), json!({ "enabled": false })).await;
+    let waiting = format!(
+        "INSERT INTO deliveries (id, webhook, event, body, occurred_at, queued_at, status, due_at)
+         VALUES ('aaaaaaaaaa', '{id}', 'webhook.test', '{{}}', 0, 0, 'pending', 0)"
+    );
+    let mut database = super::audit::database(&api).await;
+    sqlx::query(sqlx::AssertSqlSafe(waiting)).execute(&mut database).await.unwrap();
+    let list = format!("/v1/webhooks/{id}/deliveries");
+    assert_eq!(api.get(&list).await.items("id"), ["aaaaaaaaaa"]);
+    prune(&api.app).await.unwrap();
+    assert_eq!(api.get(&list).await.items("id"), [""; 0]);
+}

@@ -117,3 +117,27 @@ async fn long_texts_are_cut_and_long_batches_refused() {
     let many = vec![visit(&relay, "bbbbbbbbbb", "ended"); 4097];
     assert_eq!(relay.post("visits", json!({ "events": many })).await.problem(), "body_too_large");
 }
+
+#[tokio::test]
+async fn when_an_access_was_last_used_outlives_its_visits() {
+    let api = Api::start_with(|config| config.retention.visits = 30).await;
+    let relay = api.relay("relay-1").await;
+    let device = api.device("box42").await;
+    let access = api.access("box42").await;
+    let used = async |id: &str, at: &str, outcome: &str| {
+        let mut event = visit(&relay, id, outcome);
+        (event["device"], event["access"], event["started_at"]) = (json!(device), json!(access), json!(at));
+        tell(&relay, json!([event])).await;
+        let id = access.parse().unwrap();
+        let account = api.app.store.own_account(crate::author::Author::machine(api.clock.now()));
+        account.last_uses(&[id]).await.unwrap().remove(&id).map(|used| used.to_rfc3339())
+    };
+    assert_eq!(used("aaaaaaaaaa", "2026-11-21T12:00:00Z", "refused").await, None);
+    let last = Some("2026-11-21T12:00:02+00:00".to_owned());
+    assert_eq!(used("bbbbbbbbbb", "2026-11-21T12:00:02Z", "open").await, last);
+    assert_eq!(used("bbbbbbbbbb", "2026-11-21T12:00:02Z", "ended").await, last);
+    assert_eq!(used("cccccccccc", "2026-11-21T12:00:01Z", "ended").await, last, "told late");
+    api.clock.advance(chrono::TimeDelta::days(31));
+    crate::retention::prune(&api.app).await.unwrap();
+    assert_eq!(used("dddddddddd", "2026-11-21T12:00:00Z", "refused").await, last);
+}

@@ -326,3 +326,59 @@ async fn no_webhook_is_told_of_a_silence_that_began_before_the_api_did() {
     let app: &App = &api.app;
     assert!(!app.store.tell_presence(api.clock.now(), false).await.unwrap());
 }
+
+/// An address where calls are taken and never answered, and how many came.
+async fn silent() -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let calls = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let counted = calls.clone();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((call, _)) = listener.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            held.push(call);
+        }
+    });
+    (url, calls)
+}
+
+#[tokio::test]
+async fn one_accounts_slow_webhooks_do_not_hold_up_anothers() {
+    let (api, mut server) = (started().await, Server::start().await);
+    let (url, calls) = silent().await;
+    let bearer = super::accounts::open(&api, "acme").await;
+    let hook = json!({ "url": server.url(), "events": ["access.created"] });
+    let theirs = super::accounts::ask(&api, &bearer, "POST", "/v1/webhooks", hook).await;
+    assert_eq!(theirs.status, 201, "{}", theirs.text);
+    for _ in 0..20 {
+        let answer = api.post("/v1/webhooks", json!({ "url": url, "events": ["access.created"] })).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+    }
+    api.access(&api.device("box42").await).await;
+    super::accounts::ask(&api, &bearer, "POST", "/v1/devices", json!({ "name": "box43" })).await;
+    let access = json!({ "device": "box43", "exposed_port": 443 });
+    super::accounts::ask(&api, &bearer, "POST", "/v1/accesses", access).await;
+    server.called().await;
+    let held = calls.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(held <= 4, "{held} calls of one account were under way");
+}
+
+#[tokio::test]
+async fn a_webhook_is_tried_only_while_it_is_enabled_and_has_room() {
+    let api = Api::start().await;
+    let id = api.post("/v1/webhooks", json!({ "url": "https://localhost:1/" })).await.id();
+    let (path, test) = (format!("/v1/webhooks/{id}"), format!("/v1/webhooks/{id}/test"));
+    api.patch(&path, json!({ "enabled": false })).await;
+    assert_eq!(api.post(&test, Value::Null).await.problem(), "webhook_disabled");
+    api.patch(&path, json!({ "enabled": true })).await;
+    // Due in a thousand years, so that none of them is under way meanwhile.
+    let waiting = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+         INSERT INTO deliveries (id, webhook, event, body, occurred_at, queued_at, status, due_at)
+         SELECT printf('%010d', i), '{id}', 'webhook.test', '{{}}', 0, 0, 'pending', 32503680000000 FROM n"
+    );
+    let mut database = super::audit::database(&api).await;
+    sqlx::query(sqlx::AssertSqlSafe(waiting)).execute(&mut database).await.unwrap();
+    assert_eq!(api.post(&test, Value::Null).await.problem(), "too_many_deliveries");
+}

@@ -94,7 +94,7 @@ async fn drawn<G>(app: &App, page: &Page<G>, access: &str) -> Result<Pieces, Api
     let filter = VisitFilter { access: Some(access.id), ..VisitFilter::default() };
     let wanted = Wanted::new(Some(VISITS), None)?;
     let found = page.caller.account.visits(&filter, wanted.paging()).await?;
-    let used = page.caller.account.last_uses(device.id).await?.remove(&access.id);
+    let used = page.caller.account.last_uses(&[access.id]).await?.remove(&access.id);
     let (present, past): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|visit| visit.outcome == VisitOutcome::Open);
     Ok(vec![

@@ -92,14 +92,15 @@ async fn drawn<G>(app: &App, page: &Page<G>, device: &DeviceRecord) -> Result<Pi
     let shown = devices::view(device, now);
     let of_device = |phase| AccessFilter { device: Some(device.id), phase };
     let all = |phase| async move {
-        let mut wanted = Wanted::new(Some(MOST), None)?;
-        accesses::matching(app, account, of_device(phase), None, &mut wanted).await
+        let wanted = Wanted::new(Some(MOST), None)?;
+        Ok::<_, ApiError>(accesses::matching(app, account, of_device(phase), None, &wanted).await?.items)
     };
     let (mut alive, mut over) = (all(Some(Phase::Asked)).await?, all(None).await?);
     alive.extend(all(Some(Phase::Live)).await?);
     over.retain(|access| alive.iter().all(|living| living.id != access.id));
     over.truncate(ENDED);
-    let uses = account.last_uses(device.id).await?;
+    let alive_ids: Vec<_> = alive.iter().map(|access| access.id).collect();
+    let uses = account.last_uses(&alive_ids).await?;
     let some = |outcome, limit| async move {
         let filter = VisitFilter { device: Some(device.id), outcome, ..VisitFilter::default() };
         let wanted = Wanted::new(Some(limit), None)?;

@@ -102,6 +102,7 @@ const PARTICULAR: &[(&str, &[Code])] = &[
     ("POST /v1/verify", &[Code::DeviceNotFound, Code::AccessNotFound]),
     ("GET /v1/visits", &[Code::DeviceNotFound]),
     ("POST /v1/webhooks", &[Code::TooManyWebhooks]),
+    ("POST /v1/webhooks/{webhook}/test", &[Code::WebhookDisabled, Code::TooManyDeliveries]),
 ];
 
 /// An answer that is a problem, one of these; with this one as the example.

@@ -18,29 +18,45 @@ pub(crate) struct Named {
     pub(crate) device: Option<String>,
 }
 
-/// What a thing of a box is looked up with: without its box it is gone.
-macro_rules! of_box {
-    ($table:literal) => {
-        concat!(
-            "SELECT id, device, (SELECT name FROM devices d WHERE d.id = device AND d.deleted_at IS NULL) AS name FROM ",
-            $table,
-            " WHERE device IN (SELECT id FROM devices WHERE deleted_at IS NULL) AND account = "
-        )
-    };
+/// Where one kind of thing is found.
+struct Place {
+    kind: AuditSubject,
+    table: &'static str,
+    /// Its name and its box, in a row of the table and perhaps of its box.
+    columns: &'static str,
+    /// The rest of the query, up to the account.
+    which: &'static str,
 }
 
+/// What a thing of a box is looked up with: without its box it is gone.
+const OF_BOX: (&str, &str) =
+    ("d.name, t.device", " JOIN devices d ON d.id = t.device AND d.deleted_at IS NULL WHERE t.id = asked.id");
+
 /// Where each kind of thing is found.
-const PLACES: [(AuditSubject, &str); 6] = [
-    (
-        AuditSubject::Device,
-        "SELECT id, name, NULL AS device FROM devices WHERE deleted_at IS NULL AND account = ",
-    ),
-    (AuditSubject::Access, of_box!("accesses")),
-    (AuditSubject::Visit, of_box!("visits")),
-    (AuditSubject::User, "SELECT id, name, NULL AS device FROM users WHERE account = "),
-    (AuditSubject::Token, "SELECT id, name, NULL AS device FROM tokens WHERE account = "),
-    (AuditSubject::Webhook, "SELECT id, NULL AS name, NULL AS device FROM webhooks WHERE account = "),
+const PLACES: [Place; 6] = [
+    Place {
+        kind: AuditSubject::Device,
+        table: "devices",
+        columns: "t.name, NULL AS device",
+        which: " WHERE t.id = asked.id AND t.deleted_at IS NULL",
+    },
+    Place { kind: AuditSubject::Access, table: "accesses", columns: OF_BOX.0, which: OF_BOX.1 },
+    Place { kind: AuditSubject::Visit, table: "visits", columns: OF_BOX.0, which: OF_BOX.1 },
+    Place::named(AuditSubject::User, "users"),
+    Place::named(AuditSubject::Token, "tokens"),
+    Place {
+        kind: AuditSubject::Webhook,
+        table: "webhooks",
+        columns: "NULL AS name, NULL AS device",
+        which: " WHERE t.id = asked.id",
+    },
 ];
+
+impl Place {
+    const fn named(kind: AuditSubject, table: &'static str) -> Self {
+        Self { kind, table, columns: "t.name, NULL AS device", which: " WHERE t.id = asked.id" }
+    }
+}
 
 impl Account {
     /// Those of these ids that mean something of the account that is still there.
@@ -49,19 +65,32 @@ impl Account {
         if ids.is_empty() {
             return Ok(named);
         }
-        for (kind, select) in PLACES {
-            let mut query = Query::new(select);
-            query.push_bind(self.id.to_string()).push(" AND id IN (");
-            let mut list = query.separated(", ");
-            for id in ids {
-                list.push_bind((*id).to_owned());
-            }
-            query.push(")");
-            for found in query.build().fetch_all(&self.store.reader).await? {
+        for place in &PLACES {
+            for found in self.named_query(place, ids).build().fetch_all(&self.store.reader).await? {
                 let (name, device) = (found.try_get("name")?, found.try_get("device")?);
-                named.insert(found.try_get("id")?, Named { kind, name, device });
+                named.insert(found.try_get("id")?, Named { kind: place.kind, name, device });
             }
         }
         Ok(named)
+    }
+
+    /// Goes from the ids to what they name, and not through all that the account has: hence the join.
+    fn named_query(&self, place: &Place, ids: &BTreeSet<&str>) -> Query {
+        let mut query = Query::new("WITH asked (id) AS (VALUES ");
+        for (place, id) in ids.iter().enumerate() {
+            query.push(if place == 0 { "(" } else { ", (" }).push_bind((*id).to_owned()).push(")");
+        }
+        query.push(") SELECT t.id, ").push(place.columns).push(" FROM asked CROSS JOIN ").push(place.table);
+        query.push(" t").push(place.which).push(" AND t.account = ").push_bind(self.id.to_string());
+        query
+    }
+
+    /// Those queries, and the table of each.
+    #[cfg(test)]
+    pub(in crate::store) fn named_queries(
+        &self,
+        ids: &BTreeSet<&str>,
+    ) -> impl Iterator<Item = (&'static str, Query)> {
+        PLACES.iter().map(|place| (place.table, self.named_query(place, ids)))
     }
 }

@@ -30,6 +30,10 @@ pub(super) fn problem(problem: &Problem) -> Cow<'_, str> {
             "Cette adresse ne peut pas être appelée : il en faut une en https, sur l'Internet public, sans nom d'utilisateur ni fragment."
         }
         "too_many_webhooks" => "Un compte a 20 webhooks au plus ; retirez-en un d'abord.",
+        "webhook_disabled" => "Ce webhook est désactivé ; réactivez-le pour l'essayer.",
+        "too_many_deliveries" => {
+            "Trop d'appels attendent ce webhook ; il faut d'abord que certains arrivent."
+        }
         "visit_not_found" => "Aucune visite ne porte cet identifiant.",
         "invalid_cursor" => "Cette suite de liste n'existe pas ; reprenez la liste à son début.",
         "user_not_found" => "Aucun utilisateur ne porte ce nom ou cet identifiant.",
@@ -174,6 +178,7 @@ pub(super) fn reason<'a>(code: &str, reason: &'a str) -> Cow<'a, str> {
         "shutting_down" => "le relais s'arrêtait",
         "tunnel_lost" => "la liaison avec la box a été perdue",
         "relay_restarted" => "le relais a redémarré",
+        "relay_removed" => "le relais a été retiré",
         "cut" => "un opérateur a coupé la visite",
         "stalled" => "la visite s'est figée",
         "not_approved" => "l'accès attend d'être approuvé sur la box : postern-agent approve",
