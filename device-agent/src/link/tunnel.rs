@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Dialled, Parted, Standing, dial, path, transport};
 use crate::agent::Agent;
+use crate::grants::Rejected;
 use crate::serve::{Stream, serve};
 use crate::tell_service_manager;
 
@@ -262,11 +263,12 @@ type Unending = anyhow::Result<std::convert::Infallible>;
 async fn listen(agent: &Agent, from: &mut RecvStream, dialled: &Dialled) -> anyhow::Result<Goodbye> {
     loop {
         match receive(from, LARGE).await.context("the tunnel was lost")? {
-            ToAgent::Grants(signed) => {
-                if let Err(rejected) = agent.accept(signed).await {
-                    tracing::warn!("grants not taken: {rejected}");
-                }
-            }
+            ToAgent::Grants(signed) => match agent.accept(signed).await {
+                Ok(()) => {}
+                // Every new tunnel begins with the document that the relay has.
+                Err(known @ Rejected::NotNewer(_)) => tracing::debug!("grants not taken: {known}"),
+                Err(rejected) => tracing::warn!("grants not taken: {rejected}"),
+            },
             ToAgent::Certificate(issued) => match agent.renew(issued) {
                 Ok(()) => tracing::info!("the box's certificate was renewed"),
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "a certificate was not taken"),
