@@ -134,6 +134,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .merge(console::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
+        .layer(from_fn(idempotency::refuse_where_ignored))
         .layer(from_fn_with_state(document.clone(), openapi::refuse_unknown_parameters))
         .layer(from_fn_with_state(app.clone(), rate::limit))
         .layer(from_fn(error::catch_panics))

@@ -114,10 +114,7 @@ pub(super) async fn close(
 
 /// The account of this id or name; if a name looks like another account's id, the id wins.
 pub(super) async fn find(app: &App, id_or_name: &str) -> Result<AccountRecord, ApiError> {
-    let mut accounts = app.store.accounts().await?;
-    let by_id = accounts.iter().position(|account| account.id.as_str() == id_or_name);
-    let place = by_id.or_else(|| accounts.iter().position(|account| account.name == id_or_name));
-    Ok(accounts.swap_remove(place.ok_or_else(not_found)?))
+    app.store.account_called(id_or_name).await?.ok_or_else(not_found)
 }
 
 fn view(account: AccountRecord) -> Account {

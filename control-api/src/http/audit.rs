@@ -48,7 +48,8 @@ struct ListAudit {
 }
 
 /// Lists what was done in the account, the newest first. What concerns the whole installation, such as
-/// its relays, stands in the installation's own account.
+/// its relays, stands in the installation's own account; there, admins also find which accounts were opened,
+/// renamed or closed.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(ListAudit),
     responses((status = 200, description = "A page of records", body = Page<AuditRecord>)))]
 async fn list(
@@ -58,7 +59,8 @@ async fn list(
 ) -> Result<Answer<Page<AuditRecord>>, ApiError> {
     let wanted = Wanted::new(list.limit, list.cursor.as_deref())?;
     let ListAudit { action, about, subject, actor, actor_kind, since, until, .. } = list;
-    let filter = AuditFilter { action, about, subject, actor, actor_kind, since, until };
+    let filter =
+        AuditFilter { action, about, subject, actor, actor_kind, since, until, for_admin: caller.admin };
     let records = caller.account.audit(&filter, wanted.paging().limit, wanted.after()).await?;
     Ok(Answer(wanted.page(records, |record| Cursor::new(record.at, record.id))))
 }

@@ -11,6 +11,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use postern_protocol::api::{ActorKind, Role};
 use postern_protocol::id::{RelayId, TokenId, UserId, UserName};
 use postern_protocol::secret::Secret;
@@ -24,9 +25,11 @@ use crate::author::Author;
 use crate::once::SealingKey;
 use crate::store::Account;
 
+mod again;
 mod cookie;
 mod door;
 
+pub(crate) use again::Again;
 pub(crate) use cookie::{Browsing, Origin};
 pub(crate) use door::Doorkeeper;
 
@@ -117,13 +120,22 @@ macro_rules! guards {
         $(#[$doc])*
         pub(crate) struct $guard(pub(crate) Caller);
 
+        impl $guard {
+            fn admit($caller: Caller) -> Result<Self, ApiError> {
+                let allowed = $allowed;
+                $caller.require(allowed, $needed).map(Self)
+            }
+        }
+
         impl FromRequestParts<Shared> for $guard {
             type Rejection = ApiError;
 
             async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
-                let $caller = Caller::of(parts, app).await?;
-                let allowed = $allowed;
-                $caller.require(allowed, $needed).map(Self)
+                let admitted = Self::admit(Caller::of(parts, app).await?)?;
+                Again::leave(parts, app, |mut head, app| {
+                    async move { Self::admit(Caller::proved(&mut head, &app).await?).map(drop) }.boxed()
+                });
+                Ok(admitted)
             }
         }
     )*};
@@ -243,6 +255,16 @@ impl FromRequestParts<Shared> for RelayCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+        let relay = Self::proved(parts, app).await?;
+        Again::leave(parts, app, |mut head, app| {
+            async move { Self::proved(&mut head, &app).await.map(drop) }.boxed()
+        });
+        Ok(relay)
+    }
+}
+
+impl RelayCaller {
+    async fn proved(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
         let attempt = Attempt::of(parts, app).await;
         let secret = attempt.secret(app, RELAY_TOKEN)?;
         match app.store.relay_by_secret(&secret).await? {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -12,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
+use super::auth::Again;
 use super::error::{ApiError, Code};
 
 /// The largest request of a person's program: a key, thirty-two networks and a note are 20 KiB.
@@ -84,15 +86,17 @@ async fn whole_body(request: Request, most: usize) -> Result<Bytes, ApiError> {
         let detail = "send JSON, and say so: Content-Type: application/json";
         return Err(ApiError::new(Code::UnsupportedMediaType, detail));
     }
-    body_within(request.into_body(), most).await
+    Ok(read(request, most).await?.1)
 }
 
-/// A body of at most so many bytes, if all of it comes in time.
-pub(super) async fn body_within(body: Body, most: usize) -> Result<Bytes, ApiError> {
-    match tokio::time::timeout(BODY_TIME, collect(body, most)).await {
-        Ok(body) => body,
-        Err(_) => Err(ApiError::new(Code::BodyTimeout, "the request's body stopped coming")),
-    }
+/// A request with a body of at most so many bytes, if all of it comes in time, and if whoever sends it may
+/// still do so when it is there.
+pub(super) async fn read(request: Request, most: usize) -> Result<(Parts, Bytes), ApiError> {
+    let (head, body) = request.into_parts();
+    let body = tokio::time::timeout(BODY_TIME, collect(body, most)).await;
+    let body = body.map_err(|_| ApiError::new(Code::BodyTimeout, "the request's body stopped coming"))??;
+    Again::ask(&head.extensions).await?;
+    Ok((head, body))
 }
 
 async fn collect(body: Body, most: usize) -> Result<Bytes, ApiError> {

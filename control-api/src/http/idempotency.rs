@@ -1,8 +1,9 @@
 //! Creations that may be asked for again: the `Idempotency-Key` header.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::IntoParams;
@@ -12,6 +13,17 @@ use super::auth::Caller;
 use super::error::{ApiError, Code};
 use crate::ca::sha256;
 use crate::once::Once;
+
+/// Creations that would happen twice whatever key they carry, and whose answers hold secrets: whoever sends a
+/// key there relies on what it does not do.
+const WITHOUT: [&str; 6] = [
+    "/v1/tokens",
+    "/v1/users",
+    "/v1/webhooks",
+    "/v1/relays",
+    "/v1/accounts",
+    "/v1/accounts/{account}/accesses",
+];
 
 /// The longest key.
 const MAX_KEY: usize = 255;
@@ -44,6 +56,17 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             )),
         }
     }
+}
+
+/// Refuses a key where it would do nothing.
+pub(super) async fn refuse_where_ignored(request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    if request.method() == Method::POST && request.headers().contains_key(HEADER) && WITHOUT.contains(&path) {
+        let detail = "nothing is created once by a key here: leave the Idempotency-Key out, and when no answer came, \
+                      look whether it was created before you ask again";
+        return ApiError::new(Code::InvalidIdempotencyKey, detail).into_response();
+    }
+    next.run(request).await
 }
 
 impl IdempotencyKey {

@@ -37,7 +37,8 @@ use super::error::{ApiError, Code};
             A program bears an API token; a browser that has signed in has the cookie of a session.\n\n\
             Creating a box or an access takes an `Idempotency-Key`, so that it can be asked for again when no answer \
             came: for a day the same key with the same request gets the same answer, and nothing is created twice; \
-            with another request it is refused (422, `idempotency_key_reused`). What can be edited has an `ETag`: a \
+            with another request it is refused (422, `idempotency_key_reused`). Where else something with a secret is \
+            created, a key would do nothing and is refused (400, `invalid_idempotency_key`). What can be edited has an `ETag`: a \
             change with `If-Match` is made to what was read or not at all (412).\n\n\
             A token or a user may make so many requests a minute, and an address whose requests prove nothing \
             fewer. Answers say in `RateLimit-Policy` what the limit is and in `RateLimit` what is left of it; beyond \

@@ -56,7 +56,7 @@ async fn show(
     Ok(Answer(find(&app, &caller, &relay).await?))
 }
 
-/// Forgets a relay: its token stops working and its feed ends at once.
+/// Forgets a relay: its token stops working, its feed ends at once, and its visits are over.
 #[utoipa::path(delete, path = "/v1/relays/{relay}", tag = "relays",
     params(("relay" = String, Path, description = "Its id or its name")),
     responses((status = 204, description = "It is not known any more")))]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Failures of a kind that are remembered at once; the oldest makes room.
+/// Who is remembered at once for failures of a kind; whoever has failed least, and longest ago, makes room.
 pub(super) const REMEMBERED: usize = 4096;
 
 /// How many failures somebody may have, and within what time.
@@ -64,11 +64,12 @@ impl<K: Eq + Hash + Clone> Throttle<K> {
         }
     }
 
+    /// Whoever failed often stays: else they would be forgotten for a few guesses under many other names.
     fn make_room(&mut self, now: Instant) {
         let window = self.limit.window;
         self.failures.retain(|_, failures| now.duration_since(failures.since) < window);
-        let oldest = self.failures.iter().min_by_key(|(_, failures)| failures.since);
-        if let Some(who) = oldest.map(|(who, _)| who.clone())
+        let least = self.failures.iter().min_by_key(|(_, failures)| (failures.count, failures.since));
+        if let Some(who) = least.map(|(who, _)| who.clone())
             && self.failures.len() >= REMEMBERED
         {
             self.failures.remove(&who);
@@ -126,6 +127,24 @@ mod tests {
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn many_who_fail_once_do_not_make_one_forgotten_who_has_to_wait() {
+        let (mut throttle, now) = (Throttle::new(LIMIT), Instant::now());
+        for _ in 0..LIMIT.failures {
+            throttle.failed(&0, now);
+        }
+        throttle.failed(&1, now);
+        throttle.failed(&1, now);
+        let later = now + Duration::from_secs(1);
+        for number in 2..REMEMBERED + 20 {
+            throttle.failed(&number, later);
+        }
+        assert!(throttle.wait(&0, later).is_some());
+        throttle.failed(&1, later);
+        assert!(throttle.wait(&1, later).is_some(), "nor one who is about to");
+        assert_eq!(throttle.failures.len(), REMEMBERED);
     }
 
     #[test]

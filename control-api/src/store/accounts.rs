@@ -65,15 +65,31 @@ macro_rules! open_account {
 
 pub(super) use open_account;
 
-const SELECT: &str = "SELECT a.id, a.name, a.created_at, a.own, a.version,
-    (SELECT COUNT(*) FROM users WHERE account = a.id) AS users,
-    (SELECT COUNT(*) FROM devices WHERE account = a.id AND deleted_at IS NULL) AS devices
-    FROM accounts a WHERE a.closed_at IS NULL ORDER BY a.created_at DESC, a.id DESC";
+/// Open accounts, and what they have.
+macro_rules! select {
+    ($which:literal) => {
+        concat!(
+            "SELECT a.id, a.name, a.created_at, a.own, a.version,
+             (SELECT COUNT(*) FROM users WHERE account = a.id) AS users,
+             (SELECT COUNT(*) FROM devices WHERE account = a.id AND deleted_at IS NULL) AS devices
+             FROM accounts a WHERE a.closed_at IS NULL ",
+            $which
+        )
+    };
+}
 
 impl Store {
     /// Every open account, the newest first.
     pub(crate) async fn accounts(&self) -> Result<Vec<AccountRecord>, StoreError> {
-        sqlx::query(SELECT).fetch_all(&self.reader).await?.iter().map(account).collect()
+        let select = select!("ORDER BY a.created_at DESC, a.id DESC");
+        sqlx::query(select).fetch_all(&self.reader).await?.iter().map(account).collect()
+    }
+
+    /// The open account of this id or name; if a name looks like another account's id, the id wins.
+    pub(crate) async fn account_called(&self, id_or_name: &str) -> Result<Option<AccountRecord>, StoreError> {
+        let select = select!("AND (a.id = $1 OR a.name = $1) ORDER BY CASE WHEN a.id = $1 THEN 0 ELSE 1 END");
+        let query = sqlx::query(select).bind(id_or_name);
+        query.fetch_optional(&self.reader).await?.as_ref().map(account).transpose()
     }
 
     /// Opens an account with its first owner, who is invited.
@@ -92,7 +108,8 @@ impl Store {
         let account = self.account(id, by.clone());
         account.insert_user(&mut tx, owner, None).await?;
         account.offer(&mut tx, Some(owner.id), invitation).await?;
-        account.wrote(&mut tx, Deed::new(AuditAction::AccountOpened, id).became(fact("name", name))).await?;
+        let deed = Deed::new(AuditAction::AccountOpened, id).became(fact("name", name));
+        tx.write_down_of_account(self.own_account, id, by, deed).await?;
         account.wrote(&mut tx, Deed::new(AuditAction::UserAdded, owner.id).became(owner.facts())).await?;
         Ok(tx.commit().await?)
     }
@@ -119,7 +136,7 @@ impl Store {
         let query = sqlx::query(update).bind(id.as_str()).bind(row::signed(revision));
         query.execute(tx.db()).await.map_err(StoreError::from)?;
         let deed = Deed::new(AuditAction::AccountRenamed, id).was(fact("name", former));
-        tx.write_down(id, by, deed.became(fact("name", name))).await?;
+        tx.write_down_of_account(self.own_account, id, by, deed.became(fact("name", name))).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -156,12 +173,29 @@ impl Store {
             let revision = tx.next_revision(now).await?;
             tx.bury(device, revision, now).await?;
         }
-        tx.write_down(id, by, Deed::new(AuditAction::AccountClosed, id).was(fact("name", name))).await?;
+        // There is nobody left to read it in the account itself.
+        let deed = Deed::new(AuditAction::AccountClosed, id).was(fact("name", name));
+        tx.write_down(self.own_account, by, deed).await?;
         Ok(tx.commit().await?)
     }
 }
 
 impl super::Tx {
+    /// Writes down what was done to an account where its own owners read it, and in the installation's own,
+    /// where admins do.
+    async fn write_down_of_account(
+        &mut self,
+        own: AccountId,
+        id: AccountId,
+        by: &Author,
+        deed: Deed,
+    ) -> Result<(), StoreError> {
+        if id != own {
+            self.write_down(own, by, deed.clone()).await?;
+        }
+        self.write_down(id, by, deed).await
+    }
+
     async fn account_version(&mut self, id: AccountId) -> Result<u64, StoreError> {
         let select = "SELECT version FROM accounts WHERE id = $1";
         let version: Option<i64> =

@@ -20,6 +20,10 @@ pub(crate) use named::Named;
 /// Records that are checked at a time.
 const STRIDE: i64 = 1000;
 
+/// What is done to an account by admins, and stands in the installation's own account whichever it is.
+const OF_ACCOUNTS: [AuditAction; 3] =
+    [AuditAction::AccountOpened, AuditAction::AccountRenamed, AuditAction::AccountClosed];
+
 /// Names in the record of a pruning.
 pub(super) const THROUGH: &str = "through";
 pub(super) const HASH: &str = "hash";
@@ -41,9 +45,12 @@ pub(crate) struct AuditFilter {
     pub(crate) since: Option<DateTime<Utc>>,
     /// Those before this time.
     pub(crate) until: Option<DateTime<Utc>>,
+    /// Those about other accounts too, which stand in the installation's own and are for admins only.
+    pub(crate) for_admin: bool,
 }
 
 /// Something that was done, and to what.
+#[derive(Clone)]
 pub(super) struct Deed {
     action: AuditAction,
     subject: String,
@@ -78,6 +85,14 @@ impl Account {
         let mut query = Query::new("SELECT * FROM audit WHERE account = ");
         query.push_bind(self.id.to_string());
         filter.push_to(&mut query);
+        if !filter.for_admin {
+            query.push(" AND (subject = account OR action NOT IN (");
+            let mut words = query.separated(", ");
+            for action in OF_ACCOUNTS {
+                words.push_bind(row::word(&action));
+            }
+            query.push("))");
+        }
         if let Some(after) = after {
             query.push(" AND seq < (SELECT seq FROM audit WHERE id = ").push_bind(after.to_owned());
             query.push(" AND account = ").push_bind(self.id.to_string()).push(")");

@@ -91,3 +91,30 @@ async fn a_relays_boxes_are_counted_for_whoever_asks() {
     assert_eq!(api.get("/v1/relays/relay-1").await.json["boxes"], 2, "an admin looks after all of them");
     assert_eq!(ask(&api, &bearer, "GET", "/v1/relays/relay-1", Value::Null).await.json["boxes"], 1);
 }
+
+#[tokio::test]
+async fn admins_read_who_opened_renamed_and_closed_an_account() {
+    let api = Api::start().await;
+    let bearer = open(&api, "acme").await;
+    let id = api.get("/v1/accounts/acme").await.id();
+    api.patch("/v1/accounts/acme", json!({ "name": "acme-2" })).await;
+    let theirs = ask(&api, &bearer, "GET", "/v1/audit?about=account", Value::Null).await;
+    assert_eq!(theirs.items("action"), ["account_renamed", "account_opened"], "its owners read of it, too");
+    api.delete("/v1/accounts/acme-2").await;
+    let read = api.get("/v1/audit?about=account").await;
+    assert_eq!(read.items("action")[..3], ["account_closed", "account_renamed", "account_opened"]);
+    assert_eq!(read.items("subject")[..3], [id.as_str(); 3]);
+    assert_eq!(read.json["items"][0]["actor"]["name"], "test");
+    api.patch("/v1/accounts/default", json!({ "name": "us" })).await;
+    let renamed = api.get("/v1/audit?action=account_renamed").await;
+    assert_eq!(renamed.items("subject").len(), 2, "its own name once");
+}
+
+#[tokio::test]
+async fn an_account_is_found_by_its_id_though_anothers_name_looks_like_it() {
+    let api = Api::start().await;
+    open(&api, "acme").await;
+    let id = api.get("/v1/accounts/acme").await.id();
+    open(&api, &id).await;
+    assert_eq!(api.get(&format!("/v1/accounts/{id}")).await.json["name"], "acme");
+}

@@ -406,7 +406,14 @@ async fn an_account_sees_its_own_records_and_no_others() {
     let expected = ["signed_in", "invitation_accepted", "user_added", "account_opened"];
     assert_eq!(theirs.items("action"), expected, "and who opened it: {}", theirs.text);
     let mine = api.get("/v1/audit").await;
-    let expected = ["device_created", "relay_changed", "relay_registered", "owner_invited", "token_created"];
+    let expected = [
+        "device_created",
+        "account_opened",
+        "relay_changed",
+        "relay_registered",
+        "owner_invited",
+        "token_created",
+    ];
     assert_eq!(mine.items("action"), expected);
     let next = api.get("/v1/audit?limit=1").await.json["next"].as_str().unwrap().to_owned();
     let crossed = api.browse("GET", &format!("/v1/audit?cursor={next}"), &cookie, None).await;

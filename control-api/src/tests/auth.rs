@@ -1,6 +1,8 @@
 //! Tokens, and those who have none.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::Api;
 
@@ -74,4 +76,29 @@ async fn relays_are_registered_over_http_too_and_their_names_are_unique() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(api.post("/v1/relays", json!({ "name": "relay-1" })).await.problem(), "name_taken");
     assert_eq!(api.get("/v1/relays/nobody").await.problem(), "relay_not_found");
+}
+
+#[tokio::test]
+async fn whoever_is_removed_while_their_request_comes_changes_nothing() {
+    let api = Api::start().await;
+    let going = api.post("/v1/tokens", json!({ "name": "going" })).await;
+    let body = json!({ "name": "left behind" }).to_string();
+    let head = format!(
+        "POST /v1/tokens HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+        going.json["token"].as_str().unwrap(),
+        body.len()
+    );
+    let mut request = TcpStream::connect(api.address).await.unwrap();
+    request.write_all(head.as_bytes()).await.unwrap();
+    let wanted = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut told = vec![0; wanted.len()];
+    request.read_exact(&mut told).await.unwrap();
+    assert_eq!(told, wanted, "the body is wanted, so they were let in");
+    assert_eq!(api.delete(&format!("/v1/tokens/{}", going.id())).await.status, 204);
+    request.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    request.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert_eq!(api.get("/v1/tokens").await.items("name"), ["test"]);
 }

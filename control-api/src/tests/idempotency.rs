@@ -92,3 +92,13 @@ async fn a_refusal_uses_no_key_up() {
         assert_eq!(create(&api, "/v1/devices", key, body.clone()).await.problem(), "invalid_idempotency_key");
     }
 }
+
+#[tokio::test]
+async fn a_key_that_would_do_nothing_is_refused() {
+    let api = Api::start().await;
+    for path in ["tokens", "users", "webhooks", "relays", "accounts", "accounts/default/accesses"] {
+        let answer = create(&api, &format!("/v1/{path}"), "k1", json!({ "name": "twice" })).await;
+        assert_eq!((answer.problem(), answer.status.as_u16()), ("invalid_idempotency_key", 400), "{path}");
+    }
+    assert_eq!(api.get("/v1/tokens").await.items("name"), ["test"]);
+}

@@ -1,4 +1,8 @@
-//! Makes guessing slow, for tokens and for passwords, without letting a stranger lock anybody out.
+//! Makes guessing slow, for tokens and for passwords.
+//!
+//! Whoever has a token that was right is not kept out by guesses from their address, nor a user by guesses of
+//! their password where they have signed in since the API started. From anywhere else a user waits like the
+//! stranger who guesses under their name: for a quarter of an hour after each ten guesses. Sessions go on.
 
 use std::collections::HashSet;
 use std::hash::Hash;

@@ -14,7 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::Query;
 use crate::http::paging::{Cursor, Wanted};
 use crate::http::{App, Shared};
-use crate::store::Named;
+use crate::store::{AuditFilter, Named};
 
 mod wish;
 
@@ -37,7 +37,7 @@ pub(super) async fn list(
 ) -> Result<Markup, ApiError> {
     let (words, account) = (page.words, &page.caller.account);
     let wanted = Wanted::new(None, wish.cursor.as_deref())?;
-    let filter = wish.filter();
+    let filter = AuditFilter { for_admin: page.caller.admin, ..wish.filter() };
     let found = account.audit(&filter, wanted.paging().limit, wanted.after()).await?;
     let found = wanted.page(found, |record| Cursor::new(record.at, record.id));
     let ids: BTreeSet<&str> = found.items.iter().flat_map(ids).chain(filter.subject.as_deref()).collect();

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::HOME;
 use crate::http::error::{ApiError, Code};
-use crate::http::extract::{MAX_BODY, body_within};
+use crate::http::extract::{MAX_BODY, read};
 
 /// The fields of a form.
 #[derive(Debug)]
@@ -20,9 +20,8 @@ where
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let bytes = body_within(body, MAX_BODY).await?;
-        let request = Request::from_parts(parts, Body::from(bytes));
+        let (head, bytes) = read(request, MAX_BODY).await?;
+        let request = Request::from_parts(head, Body::from(bytes));
         let form = axum::extract::Form::from_request(request, state).await;
         // What is wrong with it is not repeated: a form may hold a password.
         let unreadable = |_| ApiError::new(Code::InvalidRequest, "the form could not be read; send it again");

@@ -74,9 +74,9 @@ const PARTICULAR: &[(&str, &[Code])] = &[
     ("GET /v1/accesses", &[Code::DeviceNotFound]),
     (
         "POST /v1/accounts/{account}/accesses",
-        &[Code::TooManyAccesses, Code::NoFront, Code::NoPorts, Code::PortsTaken],
+        &[Code::TooManyAccesses, Code::NoFront, Code::NoPorts, Code::PortsTaken, Code::InvalidIdempotencyKey],
     ),
-    ("POST /v1/accounts", &[Code::NameTaken]),
+    ("POST /v1/accounts", &[Code::NameTaken, Code::InvalidIdempotencyKey]),
     ("PATCH /v1/accounts/{account}", &[Code::NameTaken]),
     ("DELETE /v1/accounts/{account}", &[Code::OwnAccount]),
     ("POST /v1/devices", &[Code::NameTaken, Code::NoRelay]),
@@ -87,7 +87,7 @@ const PARTICULAR: &[(&str, &[Code])] = &[
     ("POST /v1/relay/join", &[Code::JoinRefused]),
     ("POST /v1/relay/renew", &[Code::DeviceNotFound]),
     ("POST /v1/relay/certificate", &[Code::NoFront]),
-    ("POST /v1/relays", &[Code::NameTaken]),
+    ("POST /v1/relays", &[Code::NameTaken, Code::InvalidIdempotencyKey]),
     ("POST /v1/session", &[Code::WrongCredentials, Code::OtherPage]),
     ("GET /v1/session/openid", &[Code::NoProvider, Code::ProviderFailed]),
     (
@@ -95,13 +95,13 @@ const PARTICULAR: &[(&str, &[Code])] = &[
         &[Code::StaleAttempt, Code::NotInvited, Code::NoProvider, Code::ProviderFailed],
     ),
     ("POST /v1/setup", &[Code::InvitationRefused, Code::NameTaken, Code::OtherPage]),
-    ("POST /v1/tokens", &[Code::DeviceNotFound]),
-    ("POST /v1/users", &[Code::NameTaken]),
+    ("POST /v1/tokens", &[Code::DeviceNotFound, Code::InvalidIdempotencyKey]),
+    ("POST /v1/users", &[Code::NameTaken, Code::InvalidIdempotencyKey]),
     ("PATCH /v1/users/{user}", &[Code::LastOwner]),
     ("DELETE /v1/users/{user}", &[Code::LastOwner]),
     ("POST /v1/verify", &[Code::DeviceNotFound, Code::AccessNotFound]),
     ("GET /v1/visits", &[Code::DeviceNotFound]),
-    ("POST /v1/webhooks", &[Code::TooManyWebhooks]),
+    ("POST /v1/webhooks", &[Code::TooManyWebhooks, Code::InvalidIdempotencyKey]),
     ("POST /v1/webhooks/{webhook}/test", &[Code::WebhookDisabled, Code::TooManyDeliveries]),
 ];
 

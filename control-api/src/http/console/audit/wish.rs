@@ -50,6 +50,7 @@ impl Wish {
             actor_kind: who.filter(|who| *who == MACHINE).map(|_| ActorKind::Machine),
             since: moment(&self.since, &self.zone),
             until: moment(&self.until, &self.zone),
+            for_admin: false,
         }
     }
 
