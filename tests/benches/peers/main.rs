@@ -24,6 +24,9 @@ use route::Route;
 /// Connections at each door of a route on which nobody says anything.
 const STRANGERS: usize = 50;
 
+/// Between bulk and what is measured after it.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// How long and what.
 struct Plan {
     rounds: usize,
@@ -109,6 +112,8 @@ async fn one_round(route: &Route, plan: &Plan, results: &mut Results) -> std::io
             }
         }
     }
+    // What bulk has left in buffers is not what a new connection waits for.
+    tokio::time::sleep(SETTLE).await;
     let mut times = |measure: [&'static str; 2], all: &[Duration]| {
         let all: Vec<f64> = all.iter().map(|time| time.as_secs_f64() * 1e3).collect();
         results.add(measure[0], "ms", route.name, quantile(&all, 0.5));
