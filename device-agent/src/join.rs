@@ -191,6 +191,7 @@ fn member(
     let now = clock.now_within(Validity::of(&certificate.own)?);
     trust::check_issued(&certificate, string.authority, key, device, now)?;
     anyhow::ensure!(!relays.is_empty(), "the answer names no relay");
+    anyhow::ensure!(grant_key == string.grants, "the relay names another key for rules than the join string");
     Ok(Member {
         device,
         name,

@@ -8,6 +8,8 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use postern_protocol::access::Networks;
 use postern_protocol::grant::{Grant, GrantSigner, Grants, SignedGrants};
 use postern_protocol::id::{AccessId, DeviceId, RelayId};
+use postern_protocol::join::JoinString;
+use postern_protocol::secret::Secret;
 use postern_protocol::ssh_key::PublicKey;
 use postern_protocol::wire::{Certificate, DEVICE_URI, Membership, RELAY_NAME, RELAY_URI};
 use rcgen::{
@@ -101,6 +103,12 @@ impl Installation {
 
     pub(crate) fn pin(&self) -> [u8; 32] {
         trust::fingerprint(&self.authority)
+    }
+
+    /// What an operator hands to a new box.
+    pub(crate) fn join_string(&self, relays: Vec<String>) -> JoinString {
+        let token = Secret::from_text("psj_x");
+        JoinString { relays, authority: self.pin(), grants: self.signer.verifier(), token }
     }
 
     /// The box as a member that dials this relay.

@@ -1,7 +1,5 @@
 //! A whole agent, from its start to its stop.
 
-use postern_protocol::join::JoinString;
-use postern_protocol::secret::Secret;
 use postern_protocol::wire::JoinAnswer;
 use tokio::sync::oneshot;
 
@@ -44,8 +42,7 @@ async fn a_box_that_joins_while_its_agent_runs_needs_no_restart() {
     let running = Running::start().await;
     assert_eq!(status(&running.config).await.unwrap().member, None);
 
-    let relays = vec![relay.address()];
-    let string = JoinString { relays, authority: ours.pin(), token: Secret::from_text("psj_x") };
+    let string = ours.join_string(vec![relay.address()]);
     let answered = relay.answer_join(|request| {
         let mut membership = ours.membership(&identity::BoxKey::make().unwrap(), &relay.address());
         membership.certificate = ours.certify_request(&request.csr, ours.device);

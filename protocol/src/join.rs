@@ -6,10 +6,11 @@ use std::str::FromStr;
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
+use crate::grant::GrantVerifier;
 use crate::secret::Secret;
 
 /// What every join string begins with; the number is its version.
-const PREFIX: &str = "postern-join-1-";
+const PREFIX: &str = "postern-join-2-";
 
 /// The longest join string that is looked at.
 const MAX_LENGTH: usize = 2048;
@@ -21,6 +22,8 @@ pub struct JoinString {
     pub relays: Vec<String>,
     /// SHA-256 of the certificate authority's certificate (DER), so that nobody else can answer.
     pub authority: [u8; 32],
+    /// By which the box knows its rules: the relay through which it joins could name another.
+    pub grants: GrantVerifier,
     /// The one-time token.
     pub token: Secret,
 }
@@ -74,6 +77,7 @@ mod tests {
         JoinString {
             relays: vec!["relay.example.com:4443".into(), "192.0.2.1:4443".into()],
             authority: [9; 32],
+            grants: crate::grant::GrantSigner::from_seed(&[1; 32]).verifier(),
             token: Secret::from_entropy("pj", [3; 32]),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// What no program may write to its log: the beginnings of tokens, join strings and private keys.
-const SECRETS: [&str; 6] = ["pst_", "psr_", "psj_", "pss_", "postern-join-1-", "PRIVATE KEY"];
+const SECRETS: [&str; 6] = ["pst_", "psr_", "psj_", "pss_", "postern-join-2-", "PRIVATE KEY"];
 
 /// How much of each log is shown when a test fails.
 const LINES_SHOWN: usize = 120;

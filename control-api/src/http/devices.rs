@@ -275,7 +275,8 @@ async fn offer(app: &App, now: DateTime<Utc>) -> Result<(JoinToken, Join), ApiEr
     let token = secret(JOIN_TOKEN);
     let expires_at = now + JOIN_LASTS;
     let kept = JoinToken { hash: token.hash(), expires_at };
-    let string = JoinString { relays, authority: app.authority.fingerprint(), token }.to_string();
+    let (authority, grants) = (app.authority.fingerprint(), app.signer.verifier());
+    let string = JoinString { relays, authority, grants, token }.to_string();
     Ok((kept, Join { command: format!("postern-agent join {string}"), string, expires_at }))
 }
 

@@ -14,7 +14,7 @@ async fn a_box_is_created_shown_by_id_and_name_renamed_and_deleted() {
         (201, &*format!("/v1/devices/{}", created.id()))
     );
     let command = created.json["join"]["command"].as_str().unwrap();
-    assert!(command.starts_with("postern-agent join postern-join-1-"), "{command}");
+    assert!(command.starts_with("postern-agent join postern-join-2-"), "{command}");
     for path in [created.id(), "box42".to_owned()] {
         let shown = api.get(&format!("/v1/devices/{path}")).await;
         assert_eq!((shown.id(), shown.json["status"].as_str()), (created.id(), Some("waiting_to_join")));

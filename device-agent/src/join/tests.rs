@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use postern_protocol::secret::Secret;
-
 use super::*;
 use crate::testing::{Installation, Relay};
 
@@ -32,7 +30,7 @@ impl Fixture {
     }
 
     fn string_through(&self, relays: Vec<String>) -> JoinString {
-        JoinString { relays, authority: self.ours.pin(), token: Secret::from_text("psj_x") }
+        self.ours.join_string(relays)
     }
 
     /// Joins while the relay answers like this.
@@ -52,6 +50,24 @@ impl Fixture {
         membership.device = device;
         membership
     }
+}
+
+#[tokio::test]
+async fn a_relay_cannot_put_its_own_key_for_rules_in_place() {
+    let fixture = Fixture::new();
+    let forger = postern_protocol::grant::GrantSigner::from_seed(&[6; 32]);
+    let refused = fixture
+        .joining(|request| {
+            let grant_key = forger.verifier();
+            JoinAnswer::Welcome(Box::new(Membership {
+                grant_key,
+                ..fixture.membership(&request.csr, fixture.ours.device)
+            }))
+        })
+        .await
+        .unwrap_err();
+    assert!(format!("{refused:?}").contains("another key for rules"), "{refused:?}");
+    assert!(!is_member(&fixture.config).unwrap());
 }
 
 #[tokio::test]

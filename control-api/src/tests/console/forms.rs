@@ -106,7 +106,7 @@ async fn a_box_is_added_with_a_line_to_run_and_deleted_by_its_name() {
     let bad = browser.post("/console/boxes", &[("name", "Not A Name")]).await;
     assert!(bad.status == 422 && bad.text.contains("value=\"Not A Name\""), "{}", bad.text);
     let made = browser.post("/console/boxes", &[("name", "box42")]).await;
-    assert!(said(&made).contains("postern-agent join postern-join-1-"), "{}", made.text);
+    assert!(said(&made).contains("postern-agent join postern-join-2-"), "{}", made.text);
     let device = api.get("/v1/devices").await.items("id").remove(0);
     let wrong = browser.post(&format!("/console/boxes/{device}/delete"), &[("name", "box43")]).await;
     assert_eq!(wrong.status, 422);
