@@ -57,6 +57,7 @@ pub(crate) use address::Peer;
 pub(crate) use auth::{API_TOKEN, Doorkeeper, RELAY_TOKEN};
 pub(crate) use rate::Rates;
 pub(crate) use text::{INVALID_NAME, name};
+pub(crate) use throttle::network;
 pub(crate) use users::{INVITATION, INVITATION_LASTS};
 
 /// How long `?wait=active` waits at most.

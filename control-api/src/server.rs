@@ -31,6 +31,7 @@ use tracing::{debug, warn};
 
 use crate::config::{Config, Tls};
 use crate::http::Peer;
+use crate::http::network;
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 1024;
@@ -169,9 +170,10 @@ struct Place {
 }
 
 impl Places {
-    /// A place for one more connection. A trusted proxy speaks for many, and may have them all.
+    /// A place for one more connection; whoever has a network of IPv6 has one share. A trusted proxy speaks for
+    /// many, and may have them all.
     fn take(places: &Arc<Self>, source: IpAddr, trusted: bool) -> Option<Place> {
-        let source = source.to_canonical();
+        let source = network(source);
         let mut taken = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = taken.values().sum();
         let own = taken.get(&source).copied().unwrap_or(0);
@@ -254,6 +256,12 @@ mod tests {
         assert!(Places::take(&places, address(1), false).is_none());
         assert!(Places::take(&places, address(1), true).is_some(), "a trusted proxy speaks for many");
         assert!(Places::take(&places, address(2), false).is_some());
+        let of_one_network = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n]);
+        let held_too: Vec<_> = (0..MAX_PER_SOURCE as u16)
+            .map(|n| Places::take(&places, of_one_network(n), false).unwrap())
+            .collect();
+        assert!(Places::take(&places, of_one_network(9999), false).is_none());
+        drop(held_too);
         drop(held);
         assert!(places.taken.lock().unwrap().is_empty(), "every place is given back");
     }

@@ -178,13 +178,11 @@ impl Caller {
         match browsing.session(&parts.headers) {
             Some(session) if attempt.token.is_none() => {
                 refuse_other_pages(app, browsing, &parts.method, &parts.headers)?;
-                {
-                    let caller = Self::by_session(app, session, Some(attempt.source)).await;
-                    if caller.is_err() {
-                        app.rates.stranger(attempt.source, None)?;
-                    }
-                    caller
+                let caller = Self::by_session(app, session, Some(attempt.source)).await;
+                if caller.is_err() {
+                    app.rates.stranger(attempt.source, None)?;
                 }
+                caller
             }
             Some(_) | None => Self::by_token(app, attempt).await,
         }

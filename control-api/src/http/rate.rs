@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
-use super::auth::Source;
+use super::auth::{Browsing, Source};
 use super::error::{ApiError, Code};
 use super::throttle::{REMEMBERED, network};
 use super::{Shared, openapi};
@@ -92,11 +92,11 @@ fn too_many(wait: Duration) -> ApiError {
     ApiError::new(Code::TooManyRequests, detail).retry_after(wait.as_secs() + 1)
 }
 
-/// Counts requests to what is open to everybody, and to pages by whoever has no cookie. Everywhere else
+/// Counts requests to what is open to everybody, and to pages by whoever has no session. Everywhere else
 /// somebody must prove who they are, and whoever fails to is counted where that is found out.
 pub(super) async fn limit(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     let tally = Tally::default();
-    if !is_for_strangers(&request) {
+    if !is_for_strangers(&app, &request) {
         request.extensions_mut().insert(tally.clone());
         return tally.tell(next.run(request).await);
     }
@@ -109,11 +109,11 @@ pub(super) async fn limit(State(app): State<Shared>, mut request: Request, next:
     tally.tell(answer)
 }
 
-fn is_for_strangers(request: &Request) -> bool {
+fn is_for_strangers(app: &Shared, request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     match path.and_then(|path| openapi::guard(request.method().as_str(), path)) {
         Some(guard) => guard == "open",
-        None => !request.headers().contains_key(header::COOKIE),
+        None => Browsing::of(&app.config, request.headers()).session(request.headers()).is_none(),
     }
 }
 

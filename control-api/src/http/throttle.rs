@@ -78,7 +78,7 @@ impl<K: Eq + Hash + Clone> Throttle<K> {
 }
 
 /// Whoever has one IPv6 address has its whole /64.
-pub(super) fn network(source: IpAddr) -> IpAddr {
+pub(crate) fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -14,6 +14,7 @@ use super::auth::{API_TOKEN, Caller, Owner, Who, forbidden};
 use super::error::{ApiError, Code};
 use super::extract::{Json, Path};
 use super::text::checked_name;
+use super::users::admins_only;
 use super::{App, Shared, devices};
 use crate::entropy::{entropy, secret};
 use crate::record::TokenRecord;
@@ -59,6 +60,9 @@ pub(super) async fn create(
 pub(super) async fn delete(Owner(caller): Owner, Path(token): Path<String>) -> Result<StatusCode, ApiError> {
     let not_found = || ApiError::new(Code::TokenNotFound, "no token has this id");
     let id = token.parse().map_err(|_| not_found())?;
+    if !caller.admin && caller.account.tokens().await?.iter().any(|token| token.id == id && token.admin) {
+        return Err(admins_only());
+    }
     match caller.account.remove_token(id).await? {
         true => {
             info!(token = %id, by = %caller.who, "token removed");

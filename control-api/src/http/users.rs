@@ -215,7 +215,7 @@ fn not_found() -> ApiError {
     ApiError::new(Code::UserNotFound, "no user has this id or name")
 }
 
-fn admins_only() -> ApiError {
+pub(super) fn admins_only() -> ApiError {
     forbidden("only an admin of the installation makes, changes or removes another")
 }
 

@@ -223,7 +223,9 @@ impl Account {
         }
         let mut edited = edits.applied_to(found.clone());
         if !found.is_live(now) && edited.is_live(now) {
-            let live = self.live_accesses(&mut tx, found.device, now).await?.unwrap_or(0);
+            // Accesses of a box that was deleted do not come back.
+            let live =
+                self.live_accesses(&mut tx, found.device, now).await?.ok_or(EditAccessError::Revoked)?;
             if live >= MAX_GRANTS {
                 return Err(EditAccessError::TooMany);
             }

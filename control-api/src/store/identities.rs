@@ -38,7 +38,7 @@ impl Store {
         let Some(found) = query.fetch_optional(tx.db()).await? else { return Ok(None) };
         let user: UserId = row::text(&found, "holder")?;
         // They need no password any more, and whoever finds the link shall not choose one.
-        sqlx::query("DELETE FROM invitations WHERE holder = $1").bind(user.as_str()).execute(tx.db()).await?;
+        tx.withdraw_invitation(user).await?;
         let (account, by) = tx.themselves(user, from, now).await?;
         let deed = Deed::new(AuditAction::IdentityLinked, user).became(fact("issuer", issuer));
         tx.write_down(account, &by, deed).await?;

@@ -151,9 +151,15 @@ impl Tx {
     pub(super) async fn set_password(&mut self, user: UserId, password: &str) -> Result<(), StoreError> {
         let update = "UPDATE users SET password = $2 WHERE id = $1";
         sqlx::query(update).bind(user.as_str()).bind(password).execute(self.db()).await?;
+        self.withdraw_invitation(user).await?;
+        self.end_sessions(user).await
+    }
+
+    /// The link by which a user could choose a password leads nowhere any more.
+    pub(super) async fn withdraw_invitation(&mut self, user: UserId) -> Result<(), StoreError> {
         let delete = "DELETE FROM invitations WHERE holder = $1";
         sqlx::query(delete).bind(user.as_str()).execute(self.db()).await?;
-        self.end_sessions(user).await
+        Ok(())
     }
 
     /// Signs a user out everywhere.

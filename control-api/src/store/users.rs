@@ -101,7 +101,8 @@ impl Account {
         query.fetch_optional(&self.store.reader).await?.as_ref().map(user).transpose()
     }
 
-    /// Changes a user. Whoever may do less than before, or is kept out, is signed out.
+    /// Changes a user. Whoever may do less than before, or is kept out, is signed out. So is who becomes an
+    /// admin: an owner may have let themselves in by a link that was made before.
     pub(crate) async fn edit_user(
         &self,
         id: UserId,
@@ -129,8 +130,11 @@ impl Account {
         if before.is_owner() && !after.is_owner() {
             self.keep_an_owner(&mut tx).await?;
         }
-        if after.disabled_at.is_some() || after.role < before.role || (before.admin && !after.admin) {
+        if after.disabled_at.is_some() || after.role < before.role || before.admin != after.admin {
             tx.end_sessions(id).await?;
+        }
+        if after.disabled_at.is_some() || after.admin {
+            tx.withdraw_invitation(id).await?;
         }
         let (was, became) = changed(&before.facts(), &after.facts());
         if was != became {

@@ -121,6 +121,35 @@ async fn an_owner_does_not_become_an_admin() {
     }
     let token = api.browse("POST", "/v1/tokens", &ann, Some(json!({ "name": "mine" }))).await;
     assert_eq!((&token.json["role"], &token.json["admin"]), (&json!("owner"), &json!(false)));
+    let admins = api.post("/v1/tokens", json!({ "name": "theirs", "admin": true })).await;
+    let admins = format!("/v1/tokens/{}", admins.json["id"].as_str().unwrap());
+    assert_eq!(api.browse("DELETE", &admins, &ann, None).await.problem(), "forbidden");
+}
+
+#[tokio::test]
+async fn a_link_from_before_does_not_lead_into_an_admins_place() {
+    let api = Api::start().await;
+    api.session().await;
+    let ann = user(&api, "ann", "owner").await;
+    user(&api, "bob", "owner").await;
+    let link = api.browse("POST", "/v1/users/bob/invitation", &ann, None).await;
+    assert_eq!(link.status, 201, "{}", link.text);
+    let inside = api.sign_in("bob", OWNER.1).await.cookie();
+    assert_eq!(api.patch("/v1/users/bob", json!({ "admin": true })).await.json["admin"], true);
+    assert_eq!(accept(&api, &link).await.problem(), "invitation_refused");
+    assert_eq!(api.browse("GET", "/v1/session", &inside, None).await.status, 401);
+    assert_eq!(api.sign_in("bob", OWNER.1).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_link_does_not_outlive_being_kept_out() {
+    let api = Api::start().await;
+    api.session().await;
+    let link = api.post("/v1/users", json!({ "name": "ann", "role": "viewer" })).await;
+    for disabled in [true, false] {
+        assert_eq!(api.patch("/v1/users/ann", json!({ "disabled": disabled })).await.status, 200);
+    }
+    assert_eq!(accept(&api, &link).await.problem(), "invitation_refused");
 }
 
 #[tokio::test]

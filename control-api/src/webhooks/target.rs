@@ -4,7 +4,7 @@
 //! address that a host name stands for is looked at when it is used, not when the webhook is added, and the
 //! connection goes to the very address that was looked at.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use ipnet::IpNet;
@@ -74,6 +74,11 @@ pub(crate) enum Untouchable {
         "{0} is not on the public internet; the API's settings list in [webhooks] allow what may be called besides"
     )]
     Closed(IpAddr),
+    /// Its host has such addresses only; which, is nothing for those who ask.
+    #[error(
+        "its host is not on the public internet; the API's settings list in [webhooks] allow what may be called besides"
+    )]
+    Inside,
 }
 
 impl Target {
@@ -128,12 +133,11 @@ impl Resolve for Careful {
     fn resolve(&self, name: Name) -> Resolving {
         let settings = self.0.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let (open, closed): (Vec<_>, Vec<_>) =
-                found.into_iter().partition(|address| may_be_called(address.ip(), &settings));
-            match (open.is_empty(), closed.first()) {
-                (true, Some(closed)) => Err(Untouchable::Closed(closed.ip()).into()),
-                _ => Ok(Box::new(open.into_iter()) as Addrs),
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect::<Vec<_>>().into_iter();
+            let mut found = found.filter(move |address| may_be_called(address.ip(), &settings)).peekable();
+            match found.peek() {
+                Some(_) => Ok(Box::new(found) as Addrs),
+                None => Err(Untouchable::Inside.into()),
             }
         })
     }
