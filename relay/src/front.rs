@@ -3,7 +3,7 @@
 //! TLS runs end to end between the visitor and the box. Of the visitor's bytes the front reads the first
 //! ones only, which say in the clear whom they want; these go to the box like all others.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::admission::Pace;
+use crate::admission::{Pace, SourceNetwork};
 use crate::agents::tcp::{TcpDoor, is_box};
 use crate::config::Limits;
 use crate::doorstep::{self, Arrival, Doorstep};
@@ -44,7 +44,7 @@ pub(crate) struct Front {
     domain: String,
     hello_grace: Duration,
     patience: Option<Duration>,
-    challenges: Mutex<Pace<DeviceId>>,
+    challenges: Mutex<Pace<(SourceNetwork, DeviceId)>>,
     boxes: TcpDoor,
 }
 
@@ -115,7 +115,7 @@ impl Front {
         match self.wish(&hello) {
             Wish::Visit(target) => self.visit(stream, visitor, target, hello.bytes.into()).await,
             Wish::Challenge { device, name } => {
-                self.challenge(stream, device, name, hello.bytes.into()).await;
+                self.challenge(stream, (visitor.ip(), device), name, hello.bytes.into()).await;
             }
             // Its tunnel is no visit: it takes no place here, and ends with the boxes.
             Wish::Box => self.boxes.take(stream, visitor, hello.bytes),
@@ -157,8 +157,9 @@ impl Front {
         self.reception.visit(call, caller).instrument(span).await;
     }
 
-    fn may_challenge(&self, device: DeviceId) -> bool {
-        self.challenges.lock().unwrap_or_else(PoisonError::into_inner).admit(device, Instant::now())
+    fn may_challenge(&self, source: IpAddr, device: DeviceId) -> bool {
+        let mut challenges = self.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        challenges.admit((source.into(), device), Instant::now())
     }
 }
 

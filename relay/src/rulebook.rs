@@ -257,6 +257,11 @@ impl Book {
         {
             self.labels.remove(former);
         }
+        // A box that is called by its id is not pushed aside by one that somebody has named like that.
+        let is_id = |holder: &DeviceId| label.as_ref().is_some_and(|label| label.as_str() == holder.as_str());
+        if label.as_ref().and_then(|label| self.labels.get(label)).is_some_and(is_id) {
+            return;
+        }
         if let Some(label) = label {
             self.labels.insert(label, device);
         }

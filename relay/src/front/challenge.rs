@@ -3,6 +3,7 @@
 //! This is the one stream to a box without a permit, for the authority has none, and comes from anywhere.
 //! So it is marked as what it is, and the box answers it itself: it never reaches a service.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 
 use super::Front;
 use super::hello::Hello;
-use crate::admission::Pace;
+use crate::admission::{Pace, SourceNetwork};
 use crate::farewell::Manner;
 use crate::metrics::Code;
 use crate::session::Visitor;
@@ -30,8 +31,9 @@ const BURST: u32 = 20;
 /// It is one handshake.
 const AT_MOST: Duration = Duration::from_secs(20);
 
-/// How often one box may be asked.
-pub(super) fn pace() -> Pace<DeviceId> {
+/// How often one box may be asked from one place: whoever asks for nothing must not use up what an authority
+/// needs.
+pub(super) fn pace() -> Pace<(SourceNetwork, DeviceId)> {
     Pace::new(EVERY, BURST)
 }
 
@@ -42,11 +44,17 @@ pub(super) fn is_one(hello: &Hello) -> bool {
 
 impl Front {
     /// Lets an authority speak to the box that has the name.
-    pub(super) async fn challenge(&self, stream: TcpStream, device: DeviceId, name: String, said: Bytes) {
+    pub(super) async fn challenge(
+        &self,
+        stream: TcpStream,
+        (source, device): (IpAddr, DeviceId),
+        name: String,
+        said: Bytes,
+    ) {
         tracing::info!(%device, name, "a certificate authority checks who has a name");
         let mut authority = Caller::new(stream, said, Manner::Heard, None);
         let outcome = tokio::select! {
-            outcome = self.converse(&mut authority, device, name) => outcome,
+            outcome = self.converse(&mut authority, (source, device), name) => outcome,
             () = self.reception.closing.cancelled() => Err(Refusal::ShuttingDown),
         };
         let code = outcome.as_ref().err().map_or("ended", Refusal::code);
@@ -54,8 +62,13 @@ impl Front {
         authority.leave(outcome).await;
     }
 
-    async fn converse(&self, authority: &mut Caller, device: DeviceId, name: String) -> Result<(), Refusal> {
-        if !self.may_challenge(device) {
+    async fn converse(
+        &self,
+        authority: &mut Caller,
+        (source, device): (IpAddr, DeviceId),
+        name: String,
+    ) -> Result<(), Refusal> {
+        if !self.may_challenge(source, device) {
             return Err(Refusal::TooMany);
         }
         let box_ = self.reception.registry.challenge(device, name).await?;

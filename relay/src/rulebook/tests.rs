@@ -129,6 +129,22 @@ fn boxes_may_exchange_their_labels() {
 }
 
 #[test]
+fn a_box_that_is_called_by_its_id_is_not_pushed_aside_by_one_with_that_name() {
+    for by_id_first in [true, false] {
+        let fixture = Fixture::new();
+        let labelled = |number, revision, label: &str| {
+            let grants = Grants { label: label.parse().unwrap(), ..fixture.grants(number, revision, true) };
+            fixture.learn(number, &grants);
+        };
+        let id = device(1);
+        let [first, second] = if by_id_first { [1, 2] } else { [2, 1] };
+        labelled(first, 1, id.as_str());
+        labelled(second, 2, id.as_str());
+        assert_eq!(fixture.book.labelled(id.as_str()), Some(id));
+    }
+}
+
+#[test]
 fn what_the_control_api_did_not_sign_does_not_enter() {
     let fixture = Fixture::new();
     let forger = GrantSigner::from_seed(&[6; 32]);
