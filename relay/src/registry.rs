@@ -13,7 +13,7 @@ use postern_protocol::access::Permit;
 use postern_protocol::api::Presence;
 use postern_protocol::id::DeviceId;
 use postern_protocol::tunnel::{Connection, ReadError, RecvStream, SendStream, WriteError};
-use postern_protocol::wire::{BoxFacts, Errand, Open, Opening, Transport, WhyTcp, frame, io};
+use postern_protocol::wire::{BoxFacts, Errand, MAX_VISITS, Open, Opening, Transport, WhyTcp, frame, io};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -83,6 +83,8 @@ pub(crate) struct Ticket {
 impl Registry {
     pub(crate) fn new(rulebook: Rulebook, metrics: Metrics, visits_per_box: usize) -> Self {
         let (house, changed) = (Mutex::default(), Notify::new());
+        // More than a tunnel's streams would end the tunnel.
+        let visits_per_box = visits_per_box.min(MAX_VISITS as usize);
         Self { shared: Arc::new(Shared { rulebook, metrics, visits_per_box, house, changed }) }
     }
 

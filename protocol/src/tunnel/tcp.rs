@@ -23,8 +23,9 @@ mod stream;
 
 pub use stream::{Incoming, Leaving, Outgoing};
 
-/// Every visit and the control stream.
-const MAX_STREAMS: usize = MAX_VISITS as usize + 1;
+/// Every visit and the control stream, twice over: one stream too many ends a yamux connection with all its
+/// visits, and those that are over here may not be over there yet.
+const MAX_STREAMS: usize = 2 * (MAX_VISITS as usize + 1);
 
 /// Every stream has yamux's first window; what is beyond grows where it is used, and is this at most.
 const WINDOWS_BEYOND: usize = 32 * 1024 * 1024;
@@ -69,13 +70,14 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mode = match end {
-            End::Dialled => yamux::Mode::Client,
-            End::Listened => yamux::Mode::Server,
+        // A box opens one stream, for control; what more a stranger opens holds nothing here.
+        let (mode, most_arrivals) = match end {
+            End::Dialled => (yamux::Mode::Client, MAX_STREAMS),
+            End::Listened => (yamux::Mode::Server, 1),
         };
         let below = yamux::Connection::new(stream.compat(), settings(), mode);
         let (wishes, wished) = mpsc::channel(1);
-        let (arrived, arrivals) = mpsc::channel(MAX_STREAMS);
+        let (arrived, arrivals) = mpsc::channel(most_arrivals);
         let (closing, the_end) = (CancellationToken::new(), Arc::new(TheEnd::default()));
         tokio::spawn(drive(below, wished, arrived, closing.clone(), the_end.clone()));
         let arrivals = Mutex::new(arrivals);

@@ -190,7 +190,7 @@ type Renewals = JoinSet<Result<Certificate, ApiError>>;
 
 async fn hand_over(to_box: &mut SendStream, renewed: Result<Certificate, ApiError>) -> std::io::Result<()> {
     match renewed {
-        Ok(certificate) => send(to_box, &ToAgent::Certificate(certificate)).await,
+        Ok(certificate) => tell(to_box, &ToAgent::Certificate(certificate)).await,
         // The box asks again; it has weeks.
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a certificate was not renewed");

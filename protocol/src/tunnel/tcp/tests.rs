@@ -121,3 +121,20 @@ async fn a_connection_that_is_dropped_ends_the_other_side() {
     there.closed().await;
     assert!(there.open().await.is_err() && there.accept().await.is_err());
 }
+
+#[tokio::test]
+async fn what_more_a_box_opens_than_it_needs_is_not_kept() {
+    let (here, there) = pair();
+    let _control = stream(&here, &there).await;
+    let mut more = Vec::new();
+    for _ in 0..3 {
+        let (mut send, recv) = here.open().await.unwrap();
+        send.write_all(b"!").await.unwrap();
+        send.flush().await.unwrap();
+        more.push((send, recv));
+    }
+    // The first of them may still be asked for.
+    for (_send, mut recv) in more.drain(1..) {
+        assert_eq!(recv.next().await, Err(ReadError::BrokenOff));
+    }
+}
