@@ -109,14 +109,13 @@ async fn silence(agent: &Agent, quic: &Connection) {
 }
 
 async fn return_to_quic(agent: &Agent, relay: &str, present: &Dialled) -> Dialled {
-    let mut network = agent.network.subscribe();
     let (began, late) = (Instant::now(), late(agent.config.network.metered));
     let mut rest = present.rest;
     loop {
         tokio::select! {
             () = sleep(pause(rest, began.elapsed(), late)) => {}
             // Another network need not have the former's faults.
-            _ = network.changed() => rest = None,
+            () = super::another_outlook(agent) => rest = None,
         }
         let Ok(tls) = agent.tls() else { continue };
         match over_quic(relay, tls, &agent.config.network).await {
