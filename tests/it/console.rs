@@ -185,6 +185,7 @@ async fn no_page_has_a_barrier_that_axe_knows() {
         "/console/accounts".to_owned(),
         "/console/relays".to_owned(),
         "/console/installation".to_owned(),
+        "/console/password".to_owned(),
         "/setup".to_owned(),
     ];
     for width in [1280, 390] {

@@ -34,6 +34,7 @@ mod language;
 mod live;
 mod moments;
 mod page;
+mod password;
 mod people;
 mod pieces;
 mod relays;
@@ -106,6 +107,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/console/relays/live", get(relays::live))
         .route("/console/relays/{relay}/delete", post(relays::delete))
         .route("/console/installation", get(installation::show))
+        .route(password::HERE, get(password::ask).post(password::replace))
         .route("/console/assets/{name}", get(assets::serve))
         .layer(from_fn(trouble::in_words))
         .layer(from_fn(harden))

@@ -120,14 +120,7 @@ async fn change_password(
     State(app): State<Shared>,
     Json(request): Json<ChangePassword>,
 ) -> Result<Response, ApiError> {
-    let Who::User { name, .. } = &caller.who else { return Err(wrong()) };
-    let checked = check(&app, &visitor, name.as_str(), &request.current).await?;
-    let password = hash(&app, &request.new).await?;
-    if !app.store.change_password(&checked, &password, Some(visitor.source()), app.clock.now()).await? {
-        return Err(wrong());
-    }
-    info!(user = %checked.user, "password changed");
-    answer(enter(&app, &visitor, checked.user, Some(&password)).await?).await
+    answer(replace_password(&app, &visitor, &caller, request).await?).await
 }
 
 /// Says for whom an invitation is.
@@ -166,6 +159,23 @@ pub(crate) async fn sign_in(
     let begun = enter(app, visitor, checked.user, Some(&checked.password)).await?;
     info!(user = %checked.user, source = %visitor.source.0, "signed in");
     Ok(begun)
+}
+
+/// Gives a user another password, and a new session in place of all that they have.
+pub(crate) async fn replace_password(
+    app: &App,
+    visitor: &Visitor,
+    caller: &Caller,
+    request: ChangePassword,
+) -> Result<Begun, ApiError> {
+    let Who::User { name, .. } = &caller.who else { return Err(wrong()) };
+    let checked = check(app, visitor, name.as_str(), &request.current).await?;
+    let password = hash(app, &request.new).await?;
+    if !app.store.change_password(&checked, &password, Some(visitor.source()), app.clock.now()).await? {
+        return Err(wrong());
+    }
+    info!(user = %checked.user, "password changed");
+    enter(app, visitor, checked.user, Some(&password)).await
 }
 
 /// Signs somebody in who chooses their password with this.

@@ -11,7 +11,7 @@ use postern_protocol::api::Role;
 
 use super::language::Language;
 use super::words::Words;
-use super::{HOME, assets, pieces};
+use super::{HOME, assets, password, pieces};
 use crate::http::Shared;
 use crate::http::address::CallerAddress;
 use crate::http::auth::{Admin, Browsing, Caller, Operator, Owner, Viewer, Who, unauthorized};
@@ -74,6 +74,7 @@ pub(super) enum Section {
     Accounts,
     Relays,
     Installation,
+    Password,
 }
 
 impl<G> Page<G> {
@@ -105,7 +106,8 @@ impl<G> Page<G> {
                 }
             }
             form.who method="post" action="/console/sign-out" {
-                span title=(self.caller.role) { (name) }
+                a href=(password::HERE) title=(words.your_password)
+                    aria-current=[(section == Section::Password).then_some("page")] { (name) }
                 button.plain { (words.sign_out) }
             }
         };

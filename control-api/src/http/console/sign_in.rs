@@ -74,7 +74,7 @@ pub(super) async fn sign_in(
 }
 
 /// What the one who tries can do something about.
-fn is_wrong(problem: &ApiError) -> bool {
+pub(super) fn is_wrong(problem: &ApiError) -> bool {
     let codes = [
         Code::WrongCredentials,
         Code::TooManyFailures,

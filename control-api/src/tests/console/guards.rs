@@ -51,6 +51,8 @@ const PAGES: &[(&str, &str)] = &[
     ("POST", "/console/accounts/aaaaaaaaaa"),
     ("POST", "/console/accounts/aaaaaaaaaa/close"),
     ("GET", "/console/installation"),
+    ("GET", "/console/password"),
+    ("POST", "/console/password"),
     ("GET", "/console/relays"),
     ("GET", "/console/relays/live"),
     ("POST", "/console/relays"),

@@ -113,10 +113,23 @@ function follow() {
     stream = null;
   } else if (!stream) {
     stream = new EventSource(said.live);
+    stream.onopen = () => { pause = 5000; };
     stream.onmessage = (event) => swap(event.data);
-    // A stream that was refused: the session has ended, or the box is gone. The page itself will say so.
-    stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000); };
+    stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) refused(); };
   }
+}
+// A stream that was refused: there are too many, or the API restarts. If the session has ended, or the box is gone,
+// the page itself says so, unless somebody is typing into it: then what they send is answered.
+let pause = 5000;
+function refused() {
+  stream = null;
+  setTimeout(async () => {
+    const page = await fetch(location.pathname + location.search, { method: "HEAD" }).catch(() => null);
+    const typed = [...document.querySelectorAll("input, textarea")].some((field) => field.value !== field.defaultValue);
+    if (page && (page.redirected || page.status === 404) && !typed) location.assign(location.pathname + location.search);
+    else follow();
+  }, pause);
+  pause = Math.min(2 * pause, 300000);
 }
 document.addEventListener("visibilitychange", follow);
 addEventListener("pagehide", () => { stream?.close(); stream = null; });

@@ -60,6 +60,17 @@ texts! {
     password_hint:
         "{} to {} characters; a few words are easier to remember than signs.",
         "De {} à {} caractères ; quelques mots se retiennent mieux que des signes.";
+    your_password: "Your password", "Votre mot de passe";
+    present_password: "Present password", "Mot de passe actuel";
+    new_password: "New password", "Nouveau mot de passe";
+    change_password: "Change it", "Le changer";
+    change_password_hint:
+        "You stay signed in here; everywhere else your sessions end.",
+        "Vous restez connecté ici ; partout ailleurs vos sessions se terminent.";
+    password_changed:
+        "Your password is changed, and your other sessions have ended.",
+        "Votre mot de passe est changé, et vos autres sessions sont terminées.";
+    not_your_password: "This is not your present password.", "Ce n’est pas votre mot de passe actuel.";
     sign_in_with: "Sign in with", "Se connecter avec";
     nobody_yet:
         "Nobody can sign in yet. Open the link that the control API printed when it started, or print a new one with",
