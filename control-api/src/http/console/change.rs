@@ -19,7 +19,8 @@ use crate::http::extract::Path;
 use crate::http::{Shared, accesses};
 use crate::record::Seen;
 
-/// What is changed about an access.
+/// What is changed about an access. What the form showed comes back with it: only what differs from that was
+/// changed by its reader, and what somebody else has changed meanwhile stays.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Change {
@@ -30,6 +31,10 @@ pub(super) struct Change {
     key: String,
     login: String,
     note: String,
+    was_from: Option<String>,
+    was_until: Option<String>,
+    was_login: Option<String>,
+    was_note: Option<String>,
 }
 
 /// The form.
@@ -40,6 +45,10 @@ pub(super) fn form(access: &Access, words: &Words, wrong: Option<(&str, &str)>) 
         details.card id="change" open[wrong.is_some()] {
             summary { (words.change) }
             form method="post" action={ "/console/accesses/" (access.id) } {
+                input type="hidden" name="was_from" value=(pieces::networks(&access.allowed_ips));
+                input type="hidden" name="was_until" value=(until);
+                input type="hidden" name="was_login" value=(access.login);
+                input type="hidden" name="was_note" value=(access.note);
                 label for="from" { (words.allowed_addresses) }
                 input id="from" name="from" value=(pieces::networks(&access.allowed_ips)) required spellcheck="false"
                     aria-invalid=[complains("allowed_ips")] aria-describedby="allowed_ips-wrong";
@@ -105,18 +114,22 @@ impl Change {
         let invalid = |field, why| ApiError::new(Code::InvalidRequest, why).field(field);
         let end = moment(&self.until, &self.zone);
         let end = end.ok_or_else(|| invalid("expires_at", "write the date and the time at which it ends"))?;
-        let same_end = end.timestamp() / 60 == access.expires_at.timestamp() / 60;
+        let shown_end = self.was_until.as_deref().and_then(|until| moment(until, "0"));
+        let same_end = end.timestamp() / 60 == shown_end.unwrap_or(access.expires_at).timestamp() / 60;
         let allowed = networks(&self.from);
-        let login = written(&self.login).map(str::parse).transpose();
+        let shown_from = self.was_from.clone().unwrap_or_else(|| pieces::networks(&access.allowed_ips));
+        let login = written(&self.login).filter(|login| self.was_login.as_deref() != Some(login));
+        let login = login.map(str::parse).transpose();
         let note = self.note.replace("\r\n", "\n");
+        let shown_note =
+            self.was_note.as_ref().map_or_else(|| access.note.clone(), |was| was.replace("\r\n", "\n"));
         Ok(EditAccess {
-            allowed_ips: (pieces::networks(&allowed) != pieces::networks(&access.allowed_ips))
-                .then_some(allowed),
+            allowed_ips: (pieces::networks(&allowed) != shown_from).then_some(allowed),
             allow_any: !self.any.is_empty(),
             expires_at: (!same_end).then_some(end),
             public_key: written(&self.key).map(str::to_owned),
             login: login.map_err(|_| invalid("login", "this is no user name"))?,
-            note: (note != access.note).then_some(note),
+            note: (note != shown_note).then_some(note),
             ..EditAccess::default()
         })
     }

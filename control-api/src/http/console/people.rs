@@ -28,12 +28,15 @@ pub(super) struct Newcomer {
     role: String,
 }
 
-/// What is changed about a user.
+/// What is changed about a user, and what the form showed: what its reader left as it was stays as it is, for
+/// somebody else may have changed it meanwhile.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Change {
     role: String,
     disabled: String,
+    was_role: String,
+    was_disabled: String,
 }
 
 /// The users.
@@ -79,9 +82,10 @@ pub(super) async fn edit(
     Path(user): Path<String>,
     Form(change): Form<Change>,
 ) -> Result<Redirect, ApiError> {
-    let disabled = !change.disabled.is_empty();
-    let change =
-        EditUser { role: Some(role(&change.role)?), disabled: Some(disabled), ..EditUser::default() };
+    let (disabled, was_disabled) = (!change.disabled.is_empty(), !change.was_disabled.is_empty());
+    let role = Some(role(&change.role)?).filter(|role| role.to_string() != change.was_role);
+    let disabled = Some(disabled).filter(|disabled| *disabled != was_disabled);
+    let change = EditUser { role, disabled, ..EditUser::default() };
     let _ = users::edit(Owner(page.caller), State(app), Path(user), IfMatch::any(), Json(change)).await?;
     Ok(Redirect::to("/console/users"))
 }
@@ -184,6 +188,8 @@ fn item(user: &User, words: &Words, app: &App) -> Markup {
             }
             div.actions {
                 form.inline method="post" action=(to("")) {
+                    input type="hidden" name="was_role" value=(user.role);
+                    @if user.status == UserStatus::Disabled { input type="hidden" name="was_disabled" value="yes"; }
                     label for=(role_id) { (words.role) }
                     (choice(&role_id, &user.role.to_string(), |role| words.role_short(role)))
                     label.check {

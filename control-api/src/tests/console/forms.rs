@@ -44,6 +44,65 @@ async fn an_access_is_created_extended_edited_and_deleted_by_forms_alone() {
 }
 
 #[tokio::test]
+async fn a_form_from_before_undoes_nothing_that_somebody_else_has_done() {
+    let api = Api::start().await;
+    let relay = api.relay("relay-1").await;
+    let browser = Browser::new(&api).await;
+    let device = online_box(&api, &relay, "box42").await;
+    let fields = [("port", "22"), ("from", "192.0.2.0/24"), ("ends", "1h"), ("key", KEY)];
+    let made = browser.post(&format!("/console/boxes/{device}/accesses"), &fields).await;
+    let access = sent_to(&made).to_owned();
+    let shown = browser.get(&access).await.text;
+    assert!(shown.contains("name=\"was_from\" value=\"192.0.2.0/24\""), "{shown}");
+    let until = shown.split("name=\"was_until\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let api_path = access.replace("/console/", "/v1/");
+    let narrower = json!({ "allowed_ips": ["192.0.2.1"], "expires_in": "10m" });
+    let ends = api.patch(&api_path, narrower).await.json["expires_at"].clone();
+    let stale = [
+        ("from", "192.0.2.0/24"),
+        ("was_from", "192.0.2.0/24"),
+        ("until", until),
+        ("was_until", until),
+        ("zone", "0"),
+        ("login", "root"),
+        ("was_login", "root"),
+        ("note", "mine"),
+        ("was_note", ""),
+    ];
+    sent_to(&browser.post(&access, &stale).await);
+    let now = api.get(&api_path).await.json;
+    assert_eq!((&now["allowed_ips"], &now["expires_at"]), (&json!(["192.0.2.1/32"]), &ends));
+    assert_eq!(now["note"], "mine");
+
+    let ann = api.post("/v1/users", json!({ "name": "ann", "role": "viewer" })).await;
+    let ann = format!("/console/users/{}", ann.json["id"].as_str().unwrap());
+    assert_eq!(api.patch("/v1/users/ann", json!({ "disabled": true })).await.status, 200);
+    let stale = [("role", "operator"), ("was_role", "viewer")];
+    sent_to(&browser.post(&ann, &stale).await);
+    let now = api.get("/v1/users/ann").await.json;
+    assert_eq!((&now["role"], &now["status"]), (&json!("operator"), &json!("disabled")));
+}
+
+#[tokio::test]
+async fn a_reader_changes_their_own_password() {
+    const NEXT: &str = "another one of mine";
+    let api = Api::start().await;
+    let browser = Browser::new(&api).await;
+    let page = browser.get("/console").await;
+    assert!(page.text.contains("href=\"/console/password\""), "{}", page.text);
+    for (current, new, wrong) in [("not this one", NEXT, "current-wrong"), (OWNER.1, "short", "new-wrong")] {
+        let answer = browser.post("/console/password", &[("current", current), ("new", new)]).await;
+        assert!(answer.status.is_client_error(), "{}", answer.text);
+        assert!(answer.text.contains(&format!("id=\"{wrong}\" role=\"alert\"")), "{}", answer.text);
+    }
+    let changed = browser.post("/console/password", &[("current", OWNER.1), ("new", NEXT)]).await;
+    assert_eq!(sent_to(&changed), "/console/password?changed=yes");
+    assert_eq!(browser.get("/console").await.status, 303, "the session from before has ended");
+    assert_eq!(api.sign_in(OWNER.0, OWNER.1).await.status, 401);
+    assert_eq!(api.sign_in(OWNER.0, NEXT).await.status, 201);
+}
+
+#[tokio::test]
 async fn what_is_wrong_stands_beside_its_field_and_what_was_right_is_kept() {
     let api = Api::start().await;
     let relay = api.relay("relay-1").await;
