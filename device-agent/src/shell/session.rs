@@ -215,12 +215,17 @@ async fn show(program: &mut Program, master: &Master, line: &Line) -> Result<Exi
     let mut ended = None;
     loop {
         tokio::select! {
+            // What is there comes first: on a busy machine a silence may be over before it has been listened to.
+            biased;
             read = master.read(&mut buffer) => match read? {
                 0 => break,
                 read => line.send(Bytes::copy_from_slice(&buffer[..read])).await?,
             },
             status = program.wait(), if ended.is_none() => ended = Some(status?),
-            () = sleep(QUIET), if ended.is_some() => break,
+            () = sleep(QUIET), if ended.is_some() => match master.rest(&mut buffer)? {
+                0 => break,
+                read => line.send(Bytes::copy_from_slice(&buffer[..read])).await?,
+            },
         }
     }
     match ended {

@@ -101,6 +101,16 @@ impl Master {
         self.0.async_io(Interest::READABLE, |master| read(master)).await
     }
 
+    /// Reads what is there now, whether or not the kernel has said so yet; nothing if there is nothing.
+    pub(super) fn rest(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut master = self.0.get_ref();
+        match master.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(0),
+            result => result,
+        }
+    }
+
     /// Writes what the client typed.
     pub(super) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
