@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::{Agents, Caller, PATIENCE, Purpose};
+use crate::admission::Place;
 use crate::identity::BoxIdentity;
 use crate::metrics::Door;
 
@@ -66,12 +67,20 @@ impl TcpDoor {
         let span = tracing::info_span!("agent", %address, over = "tcp");
         let agents = self.agents.clone();
         let attended = async move {
+            let Some(place) = agents.handshakes.enter(address.ip()) else {
+                agents.metrics.turned_away.get_or_create(&Door { door: "agents_tcp" }).inc();
+                return;
+            };
             match said.is_empty() {
-                true => agents.attend_tcp(stream, (address, line), tls).await,
+                true => {
+                    // Whoever says nothing waits here, and not where boxes take turns.
+                    let Ok(Ok(())) = timeout(PATIENCE, stream.readable()).await else { return };
+                    agents.attend_tcp(stream, (address, line, place), tls).await;
+                }
                 false => {
                     let (from, to) = stream.into_split();
                     let stream = tokio::io::join(Cursor::new(said).chain(from), to);
-                    agents.attend_tcp(stream, (address, line), tls).await;
+                    agents.attend_tcp(stream, (address, line, place), tls).await;
                 }
             }
         };
@@ -88,15 +97,11 @@ impl Agents {
     async fn attend_tcp<S>(
         &self,
         stream: S,
-        (address, line): (SocketAddr, Option<Line>),
+        (address, line, place): (SocketAddr, Option<Line>, Place),
         tls: Arc<ServerConfig>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(place) = self.handshakes.enter(address.ip()) else {
-            self.metrics.turned_away.get_or_create(&Door { door: "agents_tcp" }).inc();
-            return;
-        };
         let handshake = self.in_turn(TlsAcceptor::from(tls).accept(stream));
         let Ok(Some(stream)) = timeout(PATIENCE, handshake).await else { return };
         let (_, shown) = stream.get_ref();
