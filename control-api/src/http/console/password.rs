@@ -58,12 +58,15 @@ pub(super) async fn replace(
     match session::replace_password(&app, &visitor, &page.caller, request).await {
         Ok(begun) => Ok(([begun.cookie], Redirect::to(DONE)).into_response()),
         Err(problem) if sign_in::is_wrong(&problem) => {
-            let (field, text) = match problem.code() {
-                Code::WrongCredentials => ("current", page.words.not_your_password.to_owned()),
-                Code::InvalidPassword => ("new", page.words.problem(&problem.problem())),
-                _ => ("current", page.words.problem(&problem.problem())),
+            let told = page.words.problem(&problem.problem());
+            let wrong = if problem.code() == Code::WrongCredentials {
+                ("current", page.words.not_your_password)
+            } else if problem.code() == Code::InvalidPassword {
+                ("new", told.as_str())
+            } else {
+                ("current", told.as_str())
             };
-            Ok(problem.told_on(whole(&page, false, Some((field, &text))).into_response()))
+            Ok(problem.told_on(whole(&page, false, Some(wrong)).into_response()))
         }
         Err(problem) => Err(problem),
     }
