@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,9 +16,8 @@ use postern_protocol::id::DeviceId;
 use postern_protocol::tunnel::{Connection, ReadError, RecvStream, SendStream, WriteError};
 use postern_protocol::wire::{BoxFacts, Errand, MAX_VISITS, Open, Opening, Transport, WhyTcp, frame, io};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Metrics, Over};
 use crate::rulebook::Rulebook;
@@ -52,15 +52,17 @@ struct House {
 pub(crate) struct Guest {
     pub(crate) device: DeviceId,
     pub(crate) connection: Connection,
-    /// Cancelled when a newer tunnel of the box takes this one's place.
-    pub(crate) displaced: CancellationToken,
-    /// Cancelled when a newer tunnel takes it beside this one, which keeps its visits until they end.
-    succeeded: CancellationToken,
+    /// A newer tunnel of the box has taken this one's place.
+    displaced: AtomicBool,
+    /// A newer tunnel has taken it beside this one, which keeps its visits until they end.
+    succeeded: AtomicBool,
     why_tcp: Option<WhyTcp>,
     since: DateTime<Utc>,
     facts: Mutex<BoxFacts>,
     holding: AtomicU64,
-    visits: watch::Sender<usize>,
+    visits: AtomicUsize,
+    /// Told whenever one of these three has changed. One is enough for all, and there are thousands of boxes.
+    changed: Notify,
 }
 
 /// A box that comes in.
@@ -95,19 +97,20 @@ impl Registry {
         let guest = Arc::new(Guest {
             device,
             connection,
-            displaced: CancellationToken::new(),
-            succeeded: CancellationToken::new(),
+            displaced: AtomicBool::new(false),
+            succeeded: AtomicBool::new(false),
             why_tcp,
             since: Utc::now(),
             facts: Mutex::new(facts),
             holding: AtomicU64::new(0),
-            visits: watch::Sender::default(),
+            visits: AtomicUsize::new(0),
+            changed: Notify::new(),
         });
         let mut house = self.house();
         match house.guests.insert(device, guest.clone()) {
-            Some(older) if beside => older.succeeded.cancel(),
+            Some(older) if beside => older.give_way(&older.succeeded),
             Some(older) => {
-                older.displaced.cancel();
+                older.give_way(&older.displaced);
                 self.shared.metrics.boxes_displaced.inc();
             }
             None => {}
@@ -149,10 +152,10 @@ impl Registry {
             let place = guest.clone().take_place(self.shared.visits_per_box).ok_or(Refusal::TooMany)?;
             let answer = tokio::select! {
                 answer = ask(&guest.connection, errand, Arc::new(place)) => answer,
-                () = guest.displaced.cancelled() => continue,
+                () = guest.wait_until(Guest::is_displaced) => continue,
             };
             match answer {
-                Err(Refusal::TunnelLost | Refusal::BoxOffline) if guest.displaced.is_cancelled() => {}
+                Err(Refusal::TunnelLost | Refusal::BoxOffline) if guest.is_displaced() => {}
                 answer => return answer,
             }
         }
@@ -254,44 +257,55 @@ impl Guest {
 
     /// Whether a newer tunnel has taken this one's place, and left it its visits.
     pub(crate) fn is_succeeded(&self) -> bool {
-        self.succeeded.is_cancelled()
+        self.succeeded.load(SeqCst)
+    }
+
+    fn is_displaced(&self) -> bool {
+        self.displaced.load(SeqCst)
+    }
+
+    fn give_way(&self, how: &AtomicBool) {
+        how.store(true, SeqCst);
+        self.changed.notify_waiters();
     }
 
     /// Waits until this tunnel has given way: at once if it was displaced, after its last visit if it was
     /// succeeded. Whoever still asks for a stream here is sent to the newest.
     pub(crate) async fn gave_way(&self) {
-        let outlived = async {
-            self.succeeded.cancelled().await;
-            self.empty().await;
-            self.displaced.cancel();
-        };
-        tokio::select! {
-            () = self.displaced.cancelled() => {}
-            () = outlived => {}
-        }
+        self.wait_until(|guest| guest.is_displaced() || guest.is_succeeded() && !guest.has_visits()).await;
+        self.give_way(&self.displaced);
     }
 
     /// Waits until a visit is opened.
     pub(crate) async fn visited(&self) {
-        // The sender is here, so waiting cannot fail.
-        let mut visits = self.visits.subscribe();
-        let _somebody = visits.wait_for(|visits| *visits > 0).await;
+        self.wait_until(|guest| guest.has_visits()).await;
     }
 
     /// Waits until no visit is open.
     pub(crate) async fn empty(&self) {
-        let mut visits = self.visits.subscribe();
-        let _nobody = visits.wait_for(|visits| *visits == 0).await;
+        self.wait_until(|guest| !guest.has_visits()).await;
+    }
+
+    async fn wait_until(&self, is_so: fn(&Self) -> bool) {
+        loop {
+            let mut change = pin!(self.changed.notified());
+            // From here on none is missed.
+            change.as_mut().enable();
+            if is_so(self) {
+                return;
+            }
+            change.await;
+        }
     }
 
     /// Whether there is something to lose.
     pub(crate) fn has_visits(&self) -> bool {
-        *self.visits.borrow() > 0
+        self.visits.load(SeqCst) > 0
     }
 
     fn take_place(self: Arc<Self>, most: usize) -> Option<VisitPlace> {
-        let mut taken = 0;
-        self.visits.send_modify(|visits| taken = std::mem::replace(visits, *visits + 1));
+        let taken = self.visits.fetch_add(1, SeqCst);
+        self.changed.notify_waiters();
         let place = VisitPlace(self);
         (taken < most).then_some(place)
     }
@@ -302,7 +316,8 @@ struct VisitPlace(Arc<Guest>);
 
 impl Drop for VisitPlace {
     fn drop(&mut self) {
-        self.0.visits.send_modify(|visits| *visits -= 1);
+        self.0.visits.fetch_sub(1, SeqCst);
+        self.0.changed.notify_waiters();
     }
 }
 
