@@ -9,16 +9,16 @@ use chrono::Utc;
 use postern_protocol::tunnel::Connection;
 use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN, Web};
 use quinn::{Endpoint, Incoming};
-use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::admission::{Pace, Room};
+use crate::admission::{Pace, Place, Room};
 use crate::api::Api;
 use crate::config::Limits;
+use crate::endpoint::session::Known;
 use crate::identity::BoxIdentity;
 use crate::metrics::{Door, Metrics};
 use crate::registry::Registry;
@@ -56,6 +56,8 @@ pub(crate) struct Agents {
     pub(crate) web: Option<Web>,
     /// When it falls, boxes are told to come back later, as soon as their visits are over.
     pub(crate) closing: CancellationToken,
+    /// Everything that a box has going on here.
+    pub(crate) tasks: TaskTracker,
     handshakes: Room,
     turns: Arc<Semaphore>,
     joins: Mutex<Pace>,
@@ -67,7 +69,7 @@ impl Agents {
         (rulebook, registry): (Rulebook, Registry),
         metrics: Metrics,
         (relay, web): (postern_protocol::id::RelayId, Option<Web>),
-        closing: CancellationToken,
+        (closing, tasks): (CancellationToken, TaskTracker),
         limits: &Limits,
     ) -> Arc<Self> {
         let every = Duration::from_secs(60) / limits.joins_per_minute.max(1);
@@ -79,6 +81,7 @@ impl Agents {
             relay,
             web,
             closing,
+            tasks,
             handshakes: Room::new(limits.handshakes, limits.handshakes_per_source),
             turns: Arc::new(Semaphore::new(turns())),
             joins: Mutex::new(Pace::new(every, limits.joins_per_minute.max(1))),
@@ -86,20 +89,20 @@ impl Agents {
     }
 
     /// Takes connections until told to stop; each goes on in a task of its own.
-    pub(crate) async fn accept(self: Arc<Self>, endpoint: Endpoint, tasks: TaskTracker) {
+    pub(crate) async fn accept(self: Arc<Self>, endpoint: Endpoint) {
         loop {
             let incoming = tokio::select! {
                 incoming = endpoint.accept() => incoming,
                 () = self.closing.cancelled() => return,
             };
             let Some(incoming) = incoming else { return };
-            self.admit(incoming, &tasks);
+            self.admit(incoming);
         }
     }
 
     /// Whoever did not prove their address is asked to, which costs nothing to those who are there
     /// and makes the relay useless for flooding those who are not.
-    fn admit(self: &Arc<Self>, incoming: Incoming, tasks: &TaskTracker) {
+    fn admit(self: &Arc<Self>, incoming: Incoming) {
         if !incoming.remote_address_validated() {
             // It fails only for those who have proved it.
             let _ = incoming.retry();
@@ -115,25 +118,30 @@ impl Agents {
         let span = tracing::info_span!("agent", %address);
         let attended = async move {
             let Ok(Some(connection)) = timeout(PATIENCE, agents.in_turn(incoming)).await else { return };
-            let purpose = match protocol(&connection).as_deref() {
-                Some(TUNNEL_ALPN) => Purpose::Tunnel,
-                Some(JOIN_ALPN) => Purpose::Join,
+            let Some(Known { protocol, identity }) = Known::of(&connection) else { return };
+            let purpose = match protocol.as_slice() {
+                TUNNEL_ALPN => Purpose::Tunnel,
+                JOIN_ALPN => Purpose::Join,
                 _ => return,
             };
-            let caller = Caller { purpose, identity: identity(&connection), address, line: None };
+            let caller = Caller { purpose, identity, address, line: None };
             agents.attend(Connection::Quic(connection), caller, place).await;
         };
-        tasks.spawn(attended.instrument(span));
+        self.tasks.spawn(attended.instrument(span));
     }
 
-    /// Serves a box, whichever way it came.
-    async fn attend(&self, connection: Connection, caller: Caller, place: crate::admission::Place) {
+    /// Serves a box, whichever way it came. This is over within seconds: a tunnel goes on in a task of its own,
+    /// because a task is as large for all its life as the largest thing that it ever does.
+    async fn attend(self: &Arc<Self>, connection: Connection, caller: Caller, place: Place) {
         match (caller.purpose, caller.identity) {
             (Purpose::Tunnel, Some(identity)) if identity.ends_at <= Utc::now() => {
                 connection.close(REFUSED, "the box's certificate has expired");
             }
             (Purpose::Tunnel, Some(identity)) => {
-                tunnel::serve(self, connection, identity, (place, caller.line)).await;
+                if let Some(welcomed) = tunnel::welcome(self, connection, identity, caller.line).await {
+                    self.tasks.spawn(welcomed.serve(self.clone()).in_current_span());
+                }
+                drop(place);
             }
             (Purpose::Tunnel, None) => connection.close(REFUSED, "a tunnel needs a certificate"),
             (Purpose::Join, _) if self.may_join(caller.address.ip()) => join::serve(self, connection).await,
@@ -172,15 +180,4 @@ struct Caller {
     address: SocketAddr,
     /// What a connection over TCP goes over.
     line: Option<tcp::Line>,
-}
-
-fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
-    let data = connection.handshake_data()?.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?;
-    data.protocol
-}
-
-/// Who the box is by the certificate that TLS has verified.
-fn identity(connection: &quinn::Connection) -> Option<BoxIdentity> {
-    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    BoxIdentity::of(chain.first()?)
 }

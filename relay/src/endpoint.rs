@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::Context;
 use postern_protocol::tunnel::{self, Batching};
 use postern_protocol::wire::{JOIN_ALPN, TCP_JOIN_ALPN, TCP_TUNNEL_ALPN, TUNNEL_ALPN};
-use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig, VarInt};
 use ring::hmac;
 use rustls::RootCertStore;
@@ -22,6 +21,8 @@ use tokio::sync::watch;
 use crate::identity::{Enrolment, Keys};
 use crate::metrics::Metrics;
 use crate::tickets::Tickets;
+
+pub(crate) mod session;
 
 /// A box opens one stream, for control.
 const STREAMS_OF_A_BOX: VarInt = VarInt::from_u32(1);
@@ -37,7 +38,10 @@ const WAITING_BYTES_TOTAL: u64 = 8 * 1024 * 1024;
 pub(crate) fn open(socket: UdpSocket, seed: &[u8; 32]) -> anyhow::Result<Endpoint> {
     let ids = Ids { key: derived(seed, b"connection ids") };
     let mut config = EndpointConfig::new(Arc::new(derived(seed, b"stateless resets")));
-    config.cid_generator(move || Box::new(ids.clone())).min_reset_interval(Duration::ZERO);
+    config
+        .cid_generator(move || Box::new(ids.clone()))
+        .min_reset_interval(Duration::ZERO)
+        .supported_versions(vec![session::VERSION]);
     Endpoint::new(config, None, socket, Arc::new(Batching)).context("opening the QUIC endpoint")
 }
 
@@ -94,7 +98,7 @@ fn tls(
 }
 
 fn server_config(tls: rustls::ServerConfig) -> anyhow::Result<ServerConfig> {
-    let crypto = QuicServerConfig::try_from(tls).context("TLS without QUIC's cipher")?;
+    let crypto = session::Tls::new(tls).context("TLS without QUIC's cipher")?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     let mut transport = tunnel::transport(tunnel::METERED_IDLE_TIMEOUT);
     transport.max_concurrent_bidi_streams(STREAMS_OF_A_BOX).max_concurrent_uni_streams(VarInt::from_u32(0));

@@ -237,7 +237,7 @@ impl Bound {
             (rulebook.clone(), registry.clone()),
             metrics.clone(),
             (relay, registrar.hello.web.clone()),
-            life.stop.clone(),
+            (life.stop.clone(), life.tunnels.clone()),
             &config.limits,
         );
         let feed = Feed {
@@ -249,11 +249,7 @@ impl Bound {
             metrics: metrics.clone(),
         };
         life.door.spawn(visitors.accept(gate, life.stop.clone(), life.door.clone()));
-        let door = TcpDoor {
-            agents: boxes.clone(),
-            identity: tcp_identity.subscribe(),
-            tasks: life.tunnels.clone(),
-        };
+        let door = TcpDoor { agents: boxes.clone(), identity: tcp_identity.subscribe() };
         if let Some((listener, web)) = https.zip(registrar.hello.web.as_ref()) {
             let room = (limits.front_connections, limits.front_connections_per_source);
             let at_front = doorstep("front", room);
@@ -276,7 +272,7 @@ impl Bound {
         if let Some(listener) = agents_tcp {
             life.tunnels.spawn(door.accept(listener));
         }
-        life.tunnels.spawn(boxes.accept(endpoint.clone(), life.tunnels.clone()));
+        life.tunnels.spawn(boxes.accept(endpoint.clone()));
         life.inner.spawn(feed.follow(life.last.clone()));
         life.inner.spawn(report::run(api.clone(), rulebook.clone(), registry, life.last.clone()));
         life.inner.spawn(rulebook::archive::keep(rulebook, config.state_dir.clone(), life.last.clone()));

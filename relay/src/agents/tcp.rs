@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::{Agents, Caller, PATIENCE, Purpose};
@@ -36,7 +35,6 @@ pub(crate) struct TcpDoor {
     pub(crate) agents: Arc<Agents>,
     /// What the relay shows; nothing before it has a certificate.
     pub(crate) identity: watch::Receiver<Option<Arc<ServerConfig>>>,
-    pub(crate) tasks: TaskTracker,
 }
 
 impl TcpDoor {
@@ -84,7 +82,7 @@ impl TcpDoor {
                 }
             }
         };
-        self.tasks.spawn(attended.instrument(span));
+        self.agents.tasks.spawn(attended.instrument(span));
     }
 }
 
@@ -95,7 +93,7 @@ pub(crate) fn is_box(protocols: &[Vec<u8>]) -> bool {
 
 impl Agents {
     async fn attend_tcp<S>(
-        &self,
+        self: &Arc<Self>,
         stream: S,
         (address, line, place): (SocketAddr, Option<Line>, Place),
         tls: Arc<ServerConfig>,

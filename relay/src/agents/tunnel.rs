@@ -1,20 +1,22 @@
 //! One tunnel: its control stream, for as long as the box is known here.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::stream::{Stream, StreamExt, unfold};
 use postern_protocol::tunnel::{Connection, End, Link, Probe, RecvStream, SendStream, Starvation, TICK};
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::greeting::{Greeting, update_sentence};
 use postern_protocol::wire::io::{receive, receive_first, send};
 use postern_protocol::wire::{Certificate, Goodbye, ToAgent, ToRelay, VERSION};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::tcp::Line;
 use super::{Agents, PATIENCE, REFUSED};
-use crate::admission::Place;
 use crate::api::ApiError;
 use crate::identity::BoxIdentity;
 use crate::registry::{Guest, Newcomer, Ticket};
@@ -25,41 +27,55 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Boxes come back within this after the relay said that it stops.
 const RETURN_WITHIN: u32 = 10;
 
-/// Messages of a box that wait to be looked at. They wait in boxes of their own: a channel has room for dozens
-/// from the beginning, and an idle box sends none.
-const INBOX: usize = 4;
-
 /// The closing code after a goodbye.
 const FAREWELL_SAID: u32 = 2;
 
-/// Serves one tunnel from its first message to its last.
-pub(super) async fn serve(
+/// A box that was welcomed, and what to talk to it by.
+pub(super) struct Welcomed {
+    identity: BoxIdentity,
+    ticket: Ticket,
+    to_box: SendStream,
+    from_box: RecvStream,
+}
+
+/// Goes through the first messages; whoever has no good ones is sent away.
+pub(super) async fn welcome(
     agents: &Agents,
     connection: Connection,
     identity: BoxIdentity,
-    (place, line): (Place, Option<Line>),
-) {
-    let greeted = timeout(PATIENCE, greet(agents, &connection, identity, line)).await;
-    drop(place);
-    let Ok(Some((mut to_box, from_box, newcomer))) = greeted else {
+    line: Option<Line>,
+) -> Option<Welcomed> {
+    let greeted = timeout(PATIENCE, greet(agents, &connection, identity, line)).await.ok().flatten();
+    if greeted.is_none() {
         connection.close(REFUSED, "no good hello");
-        return;
-    };
-    let ticket = agents.registry.enter(newcomer);
-    tracing::info!(device = %identity.device, over = ?connection.transport(), "a box is here");
-    let (ended, starved) = (connection.clone(), Notify::new());
-    let probing = probe(&ticket.guest, &starved);
-    let farewell = tokio::select! {
-        farewell = converse(agents, identity, &ticket, &starved, (&mut to_box, from_box)) => farewell,
-        () = probing => None,
-        () = ended.closed() => None,
-    };
-    drop(ticket);
-    if let Some(goodbye) = &farewell {
-        let _ = timeout(FAREWELL, say_goodbye(&mut to_box, goodbye)).await;
     }
-    tracing::info!(device = %identity.device, ?farewell, "a box is gone");
-    connection.close(FAREWELL_SAID, "");
+    greeted
+}
+
+impl Welcomed {
+    /// Serves the tunnel to its last message. There are thousands of these that wait, so what they rarely do is in
+    /// boxes, which take no room until then, and what they keep stays where it is.
+    #[expect(clippy::manual_async_fn, reason = "an async fn would have room for what it is given twice")]
+    pub(super) fn serve(mut self, agents: Arc<Agents>) -> impl Future<Output = ()> {
+        async move {
+            let Self { identity, ticket, to_box, from_box } = &mut self;
+            let (device, guest) = (identity.device, &ticket.guest);
+            tracing::info!(%device, over = ?guest.connection.transport(), "a box is here");
+            let starved = Notify::new();
+            let farewell = tokio::select! {
+                farewell = converse(&agents, identity, ticket, &starved, (to_box, from_box)) => farewell,
+                () = probe(guest, &starved) => None,
+                () = guest.connection.closed() => None,
+            };
+            let connection = guest.connection.clone();
+            drop(self.ticket);
+            if let Some(goodbye) = &farewell {
+                let _ = Box::pin(timeout(FAREWELL, say_goodbye(&mut self.to_box, goodbye))).await;
+            }
+            tracing::info!(%device, ?farewell, "a box is gone");
+            connection.close(FAREWELL_SAID, "");
+        }
+    }
 }
 
 /// The first messages: who the box is was proved by its certificate, so it is told what is wrong.
@@ -68,7 +84,7 @@ async fn greet(
     connection: &Connection,
     identity: BoxIdentity,
     line: Option<Line>,
-) -> Option<(SendStream, RecvStream, Newcomer)> {
+) -> Option<Welcomed> {
     let (mut to_box, mut from_box) = connection.accept().await.ok()?;
     let newcomer = match receive_first::<_, ToRelay>(&mut from_box, SMALL).await.ok()? {
         Greeting::Same(ToRelay::Hello { facts, why_tcp, beside, metered, .. }) => {
@@ -92,21 +108,18 @@ async fn greet(
     let (relay, web) = (agents.relay, agents.web.clone());
     let welcome = ToAgent::Welcome { version: VERSION, relay, now: Utc::now(), web };
     send(&mut to_box, &welcome).await.ok()?;
-    Some((to_box, from_box, newcomer))
+    Some(Welcomed { identity, ticket: agents.registry.enter(newcomer), to_box, from_box })
 }
 
 /// Talks until the box leaves, or there is a reason to say goodbye.
 async fn converse(
     agents: &Agents,
-    identity: BoxIdentity,
+    identity: &BoxIdentity,
     ticket: &Ticket,
     starved: &Notify,
-    (to_box, from_box): (&mut SendStream, RecvStream),
+    (to_box, from_box): (&mut SendStream, &mut RecvStream),
 ) -> Option<Goodbye> {
-    let (inbox, mut messages) = mpsc::channel(INBOX);
-    // Receiving a message is not cancel-safe, so it has a task of its own, which ends with the stream.
-    let reading = tokio::spawn(read(from_box, inbox));
-    let _reading = AbortOnDrop(reading);
+    let mut messages = pin!(messages(from_box));
     let mut rules = agents.rulebook.reading();
     let mut renewals = JoinSet::new();
     let mut sent = None;
@@ -117,11 +130,11 @@ async fn converse(
         }
         // A tunnel that was succeeded is heard no more.
         if !ticket.guest.is_succeeded() {
-            send_grants(agents, identity, to_box, &mut sent).await.ok()?;
+            Box::pin(send_grants(agents, identity, to_box, &mut sent)).await.ok()?;
         }
         tokio::select! {
             () = rules.changed() => {}
-            message = messages.recv() => match *message? {
+            message = messages.next() => match *message? {
                 ToRelay::WhereAmI => {
                     let address = ticket.guest.connection.remote_address();
                     tell(to_box, &ToAgent::Seen { address }).await.ok()?;
@@ -131,7 +144,7 @@ async fn converse(
                 | ToRelay::Holding { .. }
                 | ToRelay::Renew { .. }) => hear(agents, ticket, &mut renewals, message)?,
             },
-            Some(renewed) = renewals.join_next() => hand_over(to_box, renewed.ok()?).await.ok()?,
+            Some(renewed) = renewals.join_next() => Box::pin(hand_over(to_box, renewed.ok()?)).await.ok()?,
             () = starved.notified() => tell(to_box, &ToAgent::Starved).await.ok()?,
             () = ticket.guest.gave_way() => return Some(Goodbye::Displaced),
             () = left_empty(agents, &ticket.guest) => {
@@ -150,7 +163,7 @@ async fn left_empty(agents: &Agents, guest: &Guest) {
 /// Sends the box its document, unless it was sent already.
 async fn send_grants(
     agents: &Agents,
-    identity: BoxIdentity,
+    identity: &BoxIdentity,
     to_box: &mut SendStream,
     sent: &mut Option<(u64, DateTime<Utc>)>,
 ) -> std::io::Result<()> {
@@ -160,7 +173,7 @@ async fn send_grants(
 }
 
 async fn tell(to_box: &mut SendStream, message: &ToAgent) -> std::io::Result<()> {
-    match timeout(PATIENCE, send(to_box, message)).await {
+    match Box::pin(timeout(PATIENCE, send(to_box, message))).await {
         Ok(sent) => sent,
         Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
     }
@@ -199,12 +212,12 @@ async fn hand_over(to_box: &mut SendStream, renewed: Result<Certificate, ApiErro
     }
 }
 
-async fn read(mut from_box: RecvStream, inbox: mpsc::Sender<Box<ToRelay>>) {
-    while let Ok(message) = receive(&mut from_box, SMALL).await {
-        if inbox.send(Box::new(message)).await.is_err() {
-            return;
-        }
-    }
+/// What a box says, until it says no more. To receive a message is not cancel-safe, to wait for the next here is.
+fn messages(from_box: &mut RecvStream) -> impl Stream<Item = Box<ToRelay>> {
+    unfold(from_box, async |from_box| {
+        let message = receive(from_box, SMALL).await.ok()?;
+        Some((Box::new(message), from_box))
+    })
 }
 
 async fn say_goodbye(to_box: &mut SendStream, goodbye: &Goodbye) -> std::io::Result<()> {
@@ -222,27 +235,23 @@ async fn probe(guest: &Guest, starved: &Notify) {
     let Some(connection) = guest.connection.quic() else { return std::future::pending().await };
     loop {
         guest.visited().await;
-        let now = std::time::Instant::now();
-        let (mut probe, mut starvation) = (Probe::new(End::Listened, now), Starvation::new(now));
-        while guest.has_visits() {
-            tokio::time::sleep(TICK).await;
-            let Some(link) = Link::of(connection.congestion_state()) else { continue };
-            let (stats, now) = (connection.stats(), std::time::Instant::now());
-            if starvation.shows(stats.udp_tx.bytes, stats.path.lost_packets, now) {
-                starved.notify_one();
-            }
-            if probe.is_due(&link, stats.udp_rx.datagrams, now) {
-                link.permit_probe();
-                let _ = connection.send_datagram(bytes::Bytes::from_static(&[0]));
-            }
-        }
+        Box::pin(probe_while_visited(guest, connection, starved)).await;
     }
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+async fn probe_while_visited(guest: &Guest, connection: &quinn::Connection, starved: &Notify) {
+    let now = std::time::Instant::now();
+    let (mut probe, mut starvation) = (Probe::new(End::Listened, now), Starvation::new(now));
+    while guest.has_visits() {
+        tokio::time::sleep(TICK).await;
+        let Some(link) = Link::of(connection.congestion_state()) else { continue };
+        let (stats, now) = (connection.stats(), std::time::Instant::now());
+        if starvation.shows(stats.udp_tx.bytes, stats.path.lost_packets, now) {
+            starved.notify_one();
+        }
+        if probe.is_due(&link, stats.udp_rx.datagrams, now) {
+            link.permit_probe();
+            let _ = connection.send_datagram(bytes::Bytes::from_static(&[0]));
+        }
     }
 }

@@ -1,0 +1,133 @@
+//! A box, a relay, and a connection that outlives its handshake.
+
+use std::net::UdpSocket;
+
+use postern_protocol::id::DeviceId;
+use postern_protocol::wire::{DEVICE_URI, RELAY_NAME, TUNNEL_ALPN};
+use quinn::Endpoint;
+use quinn::crypto::rustls::QuicClientConfig;
+use rcgen::{CertificateParams, KeyPair as Pair, SanType};
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+
+use super::*;
+
+/// A key, and a certificate that is its own authority.
+struct Party {
+    key: PrivateKeyDer<'static>,
+    certificate: CertificateDer<'static>,
+}
+
+impl Party {
+    fn named(name: SanType) -> Self {
+        let pair = Pair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![name];
+        let certificate = params.self_signed(&pair).unwrap().der().clone();
+        Self { key: PrivateKeyDer::Pkcs8(pair.serialize_der().into()), certificate }
+    }
+
+    fn trusted(&self) -> RootCertStore {
+        let mut store = RootCertStore::empty();
+        store.add(self.certificate.clone()).unwrap();
+        store
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Where a relay listens that trusts this box.
+fn relay(relay: &Party, trusted: &Party) -> Endpoint {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted.trusted()), provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
+        .with_single_cert(vec![relay.certificate.clone()], relay.key.clone_key())
+        .unwrap();
+    tls.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
+    let endpoint = super::super::open(UdpSocket::bind("127.0.0.1:0").unwrap(), &[1; 32]).unwrap();
+    endpoint.set_server_config(Some(super::super::server_config(tls).unwrap()));
+    endpoint
+}
+
+/// What a box dials with: with its certificate, or without any.
+fn agent(relay: &Party, own: Option<&Party>) -> quinn::ClientConfig {
+    let tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(relay.trusted());
+    let mut tls = match own {
+        Some(own) => tls.with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key()).unwrap(),
+        None => tls.with_no_client_auth(),
+    };
+    tls.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
+    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+}
+
+/// Both ends of a connection; the endpoint of the box keeps it going.
+async fn connect(
+    at: &Endpoint,
+    config: quinn::ClientConfig,
+) -> (Endpoint, quinn::Connection, quinn::Connection) {
+    let from = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dialling = from.connect_with(config, at.local_addr().unwrap(), RELAY_NAME).unwrap();
+    let (of_box, of_relay) = tokio::join!(dialling, async { at.accept().await.unwrap().await });
+    (from, of_box.unwrap(), of_relay.unwrap())
+}
+
+/// A word there and back.
+async fn exchange(of_box: &quinn::Connection, of_relay: &quinn::Connection) {
+    let (mut to, mut from) = of_relay.open_bi().await.unwrap();
+    to.write_all(b"there").await.unwrap();
+    to.finish().unwrap();
+    let (mut answer, mut asked) = of_box.accept_bi().await.unwrap();
+    answer.write_all(&asked.read_to_end(5).await.unwrap()).await.unwrap();
+    answer.finish().unwrap();
+    assert_eq!(from.read_to_end(5).await.unwrap(), b"there");
+}
+
+fn somebody() -> (Party, Party, DeviceId) {
+    let device = DeviceId::from_entropy([7; 10]);
+    let relay = Party::named(SanType::DnsName(RELAY_NAME.try_into().unwrap()));
+    let agent = Party::named(SanType::URI(format!("{DEVICE_URI}{device}").try_into().unwrap()));
+    (relay, agent, device)
+}
+
+#[tokio::test]
+async fn who_the_box_is_outlives_the_handshake_and_keys_go_on_changing() {
+    let (ours, own, device) = somebody();
+    let at = relay(&ours, &own);
+    let (_endpoint, of_box, of_relay) = connect(&at, agent(&ours, Some(&own))).await;
+    let known = Known::of(&of_relay).expect("the handshake is over");
+    assert_eq!(known.protocol, TUNNEL_ALPN);
+    assert_eq!(known.identity.map(|identity| identity.device), Some(device));
+    for side in [&of_box, &of_relay, &of_box] {
+        exchange(&of_box, &of_relay).await;
+        side.force_key_update();
+        exchange(&of_box, &of_relay).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_shows_no_certificate_is_nobody() {
+    let (ours, own, _) = somebody();
+    let at = relay(&ours, &own);
+    let (_endpoint, _of_box, of_relay) = connect(&at, agent(&ours, None)).await;
+    assert!(Known::of(&of_relay).expect("the handshake is over").identity.is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused() {
+    let (ours, own, _) = somebody();
+    let (_, foreign, _) = somebody();
+    let at = relay(&ours, &own);
+    let from = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = agent(&ours, Some(&foreign));
+    let dialling = from.connect_with(config, at.local_addr().unwrap(), RELAY_NAME).unwrap();
+    let (_box, of_relay) = tokio::join!(dialling, async { at.accept().await.unwrap().await });
+    assert!(matches!(of_relay, Err(quinn::ConnectionError::TransportError(_))), "{of_relay:?}");
+}
