@@ -93,7 +93,7 @@ pub struct SshSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SshChoice {
-    /// The system's if there is one, else the agent's own.
+    /// The system's if there is one, else the agent's own, if it was built with one.
     #[default]
     Auto,
     /// The system's.
@@ -135,6 +135,12 @@ pub enum InvalidConfig {
     /// Two parts of it do not fit together.
     #[error("{0} cannot be obeyed")]
     Unfit(PathBuf, #[source] InvalidHttps),
+    /// The agent has no SSH server of its own.
+    #[error(
+        "{0} cannot be obeyed: ssh.server must be \"auto\" or \"system\", because this agent was built without \
+         the feature shell"
+    )]
+    NoShell(PathBuf),
 }
 
 impl Default for Config {
@@ -159,6 +165,9 @@ impl Config {
             .map_err(|error| InvalidConfig::Unreadable(path.to_owned(), error))?;
         let config: Self = toml::from_str(&text)
             .map_err(|error| InvalidConfig::Invalid(path.to_owned(), Box::new(error)))?;
+        if cfg!(not(feature = "shell")) && config.ssh.server == SshChoice::Builtin {
+            return Err(InvalidConfig::NoShell(path.to_owned()));
+        }
         config.https.check(&config.services).map_err(|error| InvalidConfig::Unfit(path.to_owned(), error))?;
         Ok(config)
     }
@@ -219,5 +228,17 @@ mod tests {
             let key = text.rsplit('\n').next().unwrap().split(' ').next().unwrap();
             assert!(refusal.contains(key), "{refusal}");
         }
+    }
+
+    #[cfg(not(feature = "shell"))]
+    #[test]
+    fn a_server_of_its_own_is_not_asked_of_an_agent_without_one() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("agent.toml");
+        std::fs::write(&file, "[ssh]\nserver = 'builtin'").unwrap();
+        let refusal = Config::load(&file).unwrap_err().to_string();
+        assert!(refusal.contains("built without the feature shell"), "{refusal}");
+        std::fs::write(&file, "[ssh]\nserver = 'auto'").unwrap();
+        assert_eq!(Config::load(&file).unwrap().ssh.server, SshChoice::Auto);
     }
 }

@@ -12,7 +12,7 @@ use postern_protocol::id::{DeviceId, DeviceName};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_cert::der::Decode;
 use zeroize::Zeroizing;
 
 use crate::state::State;
@@ -82,11 +82,15 @@ pub(crate) struct Validity {
 impl Validity {
     /// How long this one (DER) is.
     pub(crate) fn of(certificate: &[u8]) -> anyhow::Result<Self> {
-        let (_, certificate) = X509Certificate::from_der(certificate).context("reading a certificate")?;
-        let validity = certificate.validity();
-        let moment = |seconds| DateTime::from_timestamp(seconds, 0).context("a certificate beyond all dates");
-        let (from, until) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-        Ok(Self { from: moment(from)?, until: moment(until)? })
+        let certificate = x509_cert::Certificate::from_der(certificate).context("reading a certificate")?;
+        Ok(Self::in_certificate(&certificate))
+    }
+
+    /// The same, of one that has been read.
+    pub(crate) fn in_certificate(certificate: &x509_cert::Certificate) -> Self {
+        let validity = certificate.tbs_certificate().validity();
+        let moment = |time: x509_cert::time::Time| DateTime::UNIX_EPOCH + time.to_unix_duration();
+        Self { from: moment(validity.not_before), until: moment(validity.not_after) }
     }
 
     /// When it should be renewed: at two thirds, so that a third is left for trying.
@@ -152,15 +156,15 @@ impl<'de> Deserialize<'de> for BoxKey {
 
 /// Bytes as base64 text.
 mod base64 {
-    use data_encoding::BASE64;
+    use base64ct::{Base64, Encoding};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&BASE64.encode(bytes))
+        to.serialize_str(&Base64::encode_string(bytes))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        BASE64.decode(String::deserialize(from)?.as_bytes()).map_err(D::Error::custom)
+        Base64::decode_vec(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 

@@ -32,7 +32,11 @@ mod network;
 mod pause;
 mod policy;
 mod serve;
+#[cfg(feature = "shell")]
 pub mod shell;
+#[cfg(not(feature = "shell"))]
+#[path = "shell/left_out.rs"]
+mod shell;
 mod splice;
 mod ssh;
 mod sshd;

@@ -1,19 +1,22 @@
 //! The agent's command: join an installation, run, and the owner's say.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use chrono::Utc;
-use clap::{Parser, Subcommand};
 use postern_agent::{Config, ControlError, Joined, Status};
-use postern_protocol::id::{AccessId, Login};
+use postern_protocol::id::Login;
 use postern_protocol::join::JoinString;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+mod arguments;
+
+use arguments::{Command, HELP, LEFT_OUT, Order, Said};
 
 /// Read if it is there and no other was named.
 const CONFIG: &str = "/etc/postern/agent.toml";
@@ -24,107 +27,41 @@ const NOT_RUNNING: u8 = 3;
 /// Exit status: the agent runs, and the box cannot be reached.
 const NOT_CONNECTED: u8 = 4;
 
-const NOTES: &str = "\
-Where UDP does not get through, relays are reached over TCP, through the proxy that
-https_proxy names, unless no_proxy lists the relay.
-
-Exit status:
-  0  done; for status: the box is connected
-  1  it failed; the reason is on standard error
-  2  the command line was wrong
-  3  status, pause, resume, approvals, approve, deny: the agent is not running
-  4  status: the agent runs, but the box is not connected or has not joined";
-
-const AUTHORIZED_KEYS: &str = "\
-For sshd, in place of a managed keys file. In /etc/ssh/sshd_config:
-
-  AuthorizedKeysCommand /usr/bin/postern-agent authorized-keys %u
-  AuthorizedKeysCommandUser root
-
-(or the user who owns the agent's state directory). It prints the keys of the
-login's live accesses, and nothing while the box is paused. It works whether or
-not the agent runs.";
-
-/// Postern's agent: lets people reach this box, for a while and from where they said, through a relay.
-#[derive(Debug, Parser)]
-#[command(name = "postern-agent", version, after_help = NOTES)]
-struct Arguments {
-    /// The configuration file [default: /etc/postern/agent.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The state directory, in place of the configured one
-    #[arg(long, global = true, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Make this box a member of an installation
-    Join {
-        /// The join string that 'postern device add' printed; '-' reads it from standard input
-        string: String,
-        /// Leave whatever the box was a member of
-        #[arg(long)]
-        force: bool,
-    },
-    /// Connect to the relay and serve visits until told to stop
-    Run {
-        /// Join first, unless the box is a member already
-        #[arg(long, value_name = "STRING", env = "POSTERN_JOIN", hide_env_values = true)]
-        join: Option<String>,
-    },
-    /// Show whether the box is connected, what is in force, and who is inside
-    Status {
-        /// For programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Let nobody in, whatever the cloud says, until 'resume'
-    Pause,
-    /// Let those in again who may come in
-    Resume,
-    /// Show which accesses await approval, and what was decided, where require_approval is set
-    Approvals {
-        /// For programs
-        #[arg(long)]
-        json: bool,
-    },
-    /// Let in by an access, as it is now; one that is changed beyond that asks again
-    Approve {
-        /// The access
-        access: AccessId,
-    },
-    /// Let nobody in by an access, and end the visits by it
-    Deny {
-        /// The access
-        access: AccessId,
-    },
-    /// Print a login's keys, for sshd's AuthorizedKeysCommand
-    #[command(after_help = AUTHORIZED_KEYS)]
-    AuthorizedKeys {
-        /// The user that somebody logs in as
-        login: String,
-    },
-    /// Be the sftp-server of the built-in SSH server, on standard input and output
-    #[command(hide = true)]
-    SftpServer,
-}
+/// Exit status: the command line was wrong.
+const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let said = Said::read(std::env::args_os().skip(1));
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     tracing_subscriber::registry().with(wanted()).with(log).init();
-    obey(arguments).unwrap_or_else(|error| {
+    let done = match said {
+        Ok(Said::Help) => say(&[HELP, LEFT_OUT].concat()),
+        Ok(Said::Version) => say(concat!("postern-agent ", env!("CARGO_PKG_VERSION"), "\n")),
+        #[cfg(feature = "shell")]
+        Ok(Said::SftpServer) => transfer_files(),
+        Ok(Said::Order(order)) => obey(order),
+        Err(error) => {
+            eprintln!("postern-agent: {error}\nWhat there is to say: postern-agent --help");
+            Ok(ExitCode::from(MISUSED))
+        }
+    };
+    done.unwrap_or_else(|error| {
         eprintln!("postern-agent: {error:#}");
         match error.downcast_ref() {
             Some(ControlError::NotRunning(_)) => ExitCode::from(NOT_RUNNING),
             _ => ExitCode::FAILURE,
         }
     })
+}
+
+/// Whoever reads may have read enough.
+fn say(text: &str) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// What to log: as `RUST_LOG` says. Targets and levels are all that is understood of it, because the rest
@@ -134,17 +71,19 @@ fn wanted() -> Targets {
     said.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
+/// It runs as a visitor's login, which may not read the settings.
+#[cfg(feature = "shell")]
+#[tokio::main(flavor = "current_thread")]
+async fn transfer_files() -> anyhow::Result<ExitCode> {
+    postern_agent::shell::sftp::run_stdio().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// One thread does all: an agent moves bytes and waits, and each hop between threads costs.
 #[tokio::main(flavor = "current_thread")]
-async fn obey(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    if let Command::SftpServer = arguments.command {
-        // It runs as a visitor's login, which may not read the settings.
-        postern_agent::shell::sftp::run_stdio().await?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let config = settings(arguments.config.as_deref(), arguments.state_dir)?;
-    match arguments.command {
-        Command::SftpServer => unreachable!("obeyed above"),
+async fn obey(order: Order) -> anyhow::Result<ExitCode> {
+    let config = settings(order.config.as_deref(), order.state_dir)?;
+    match order.command {
         Command::Join { string, force } => join(&config, string, force).await?,
         Command::Run { join } => run(config, join).await?,
         Command::Status { json } => return show(&postern_agent::status(&config).await?, json),
@@ -203,6 +142,7 @@ async fn join(config: &Config, string: String, force: bool) -> anyhow::Result<()
 }
 
 async fn run(config: Config, join: Option<String>) -> anyhow::Result<()> {
+    let join = join.or_else(|| std::env::var("POSTERN_JOIN").ok());
     if let Some(string) = join.filter(|string| !string.is_empty()) {
         postern_agent::join_once(&config, &string.parse()?).await?;
     }

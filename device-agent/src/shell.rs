@@ -11,14 +11,12 @@
 //! channels: bytes that arrived, one bounded queue a channel     account: who a login is, and may it be
 //! ```
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_protocol::access::Denial;
-use postern_protocol::id::{AccessId, Login};
+use postern_protocol::id::Login;
 use postern_protocol::ssh_key::PublicKey;
 use russh::server::{self, Handle, RunningSession};
 use russh::{Disconnect, SshId};
@@ -37,6 +35,7 @@ mod channels;
 mod cut;
 mod environment;
 mod forward;
+mod guest;
 mod handler;
 mod host_key;
 mod process;
@@ -45,6 +44,8 @@ pub mod sftp;
 mod sys;
 mod terminal;
 mod visit;
+
+pub use guest::Guest;
 
 use cut::Cut;
 use handler::Handler;
@@ -92,22 +93,6 @@ impl From<&SshSettings> for Settings {
         };
         Self { accept_env, system_accounts: settings.system_accounts.clone(), ..otherwise }
     }
-}
-
-/// One visitor, as the agent's own decision lets them in.
-pub struct Guest {
-    /// The access.
-    pub access: AccessId,
-    /// Who they are on this box.
-    pub login: Login,
-    /// The key that they must prove.
-    pub key: PublicKey,
-    /// Where they come from, as the relay saw it.
-    pub visitor: SocketAddr,
-    /// Whether the access still lets them in, now.
-    pub allowed: Arc<dyn Fn() -> Result<(), Denial> + Send + Sync>,
-    /// Cancelled when the visit is over, whatever goes on in it.
-    pub ended: CancellationToken,
 }
 
 /// The built-in SSH server.

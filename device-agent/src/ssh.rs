@@ -41,6 +41,12 @@ pub(crate) enum Server {
 }
 
 impl Server {
+    /// What people are told where there is none.
+    pub(crate) const NOTHING: &str = match cfg!(feature = "shell") {
+        true => "none found",
+        false => "none found, and this agent was built without one of its own",
+    };
+
     /// How it is shown to relays and people.
     pub(crate) fn describe(&self) -> Option<SshServer> {
         match self {
@@ -150,6 +156,8 @@ enum Choice {
 /// row it was not.
 fn choose(settings: SshChoice, found: bool, present: &Server, misses: u32) -> Choice {
     let restarting = matches!(present, Server::System(_)) && misses < MISSES;
+    let alone = settings == SshChoice::Auto && cfg!(not(feature = "shell"));
+    let settings = if alone { SshChoice::System } else { settings };
     match (settings, found) {
         (SshChoice::Builtin, _) => Choice::Builtin,
         (SshChoice::Auto | SshChoice::System, true) => Choice::Found,
@@ -168,6 +176,9 @@ pub(crate) async fn first_look(agent: &Agent) {
             "the settings name no keys file: unless sshd asks 'postern-agent authorized-keys', \
              visitors need a key that it knows already"
         );
+    }
+    if matches!(server, Server::Nothing) {
+        tracing::info!("ssh server: {}", Server::NOTHING);
     }
     adopt(agent, server);
 }

@@ -13,6 +13,7 @@ use crate::approvals::Approval;
 use crate::keys;
 use crate::link::Standing;
 use crate::network::Way;
+use crate::ssh::Server;
 
 /// What a running agent says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -256,7 +257,7 @@ impl MemberStatus {
                 writeln!(f, "  next try     {}", ahead(*next_attempt, now))?;
             }
         }
-        writeln!(f, "  ssh server   {}", self.ssh.as_ref().map_or("none found".into(), server))?;
+        writeln!(f, "  ssh server   {}", self.ssh.as_ref().map_or(Server::NOTHING.into(), server))?;
         if let Some(expiry) = self.certificate_expires_at {
             writeln!(f, "  certificate  until {}", expiry.format("%Y-%m-%d"))?;
         }

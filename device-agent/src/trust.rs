@@ -19,7 +19,9 @@ use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
     SignatureScheme,
 };
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::clock::Clock;
 use crate::identity::{BoxKey, Member, Validity};
@@ -75,9 +77,10 @@ pub(crate) fn check_issued(
     if fingerprint(&issued.authority) != authority {
         return Err(NotOurs::Authority);
     }
-    let (_, parsed) = X509Certificate::from_der(&issued.own).map_err(|_| NotOurs::Name)?;
-    if key.public().ok().as_deref() != Some(parsed.public_key().raw) {
-        return Err(NotOurs::Key);
+    let parsed = x509_cert::Certificate::from_der(&issued.own).map_err(|_| NotOurs::Name)?;
+    match (key.public(), parsed.tbs_certificate().subject_public_key_info().to_der()) {
+        (Ok(ours), Ok(certified)) if ours == certified => {}
+        _ => return Err(NotOurs::Key),
     }
     if uri_names(&parsed, DEVICE_URI).next() != Some(device) {
         return Err(NotOurs::Name);
@@ -146,12 +149,20 @@ fn roots(authority: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, Erro
 }
 
 /// The ids that a certificate's URIs of one kind give.
-fn uri_names<T: std::str::FromStr>(certificate: &X509Certificate<'_>, kind: &str) -> impl Iterator<Item = T> {
-    let names = certificate.subject_alternative_name().ok().flatten();
-    names.into_iter().flat_map(|names| &names.value.general_names).filter_map(move |name| {
-        let GeneralName::URI(uri) = name else { return None };
-        uri.strip_prefix(kind)?.parse().ok()
+fn uri_names<T: std::str::FromStr>(
+    certificate: &x509_cert::Certificate,
+    kind: &str,
+) -> impl Iterator<Item = T> {
+    alternative_names(certificate).filter_map(move |name| {
+        let GeneralName::UniformResourceIdentifier(uri) = name else { return None };
+        uri.as_str().strip_prefix(kind)?.parse().ok()
     })
+}
+
+/// Whatever a certificate is for.
+pub(crate) fn alternative_names(certificate: &x509_cert::Certificate) -> impl Iterator<Item = GeneralName> {
+    let names = certificate.tbs_certificate().get_extension::<SubjectAltName>().ok().flatten();
+    names.into_iter().flat_map(|(_, SubjectAltName(names))| names)
 }
 
 /// Believes a relay whose certificate the authority signed, for [`RELAY_NAME`] and a relay's URI.
@@ -235,7 +246,7 @@ impl ServerCertVerifier for RelayVerifier {
 
 /// The authority signs boxes too; only a relay's certificate names a relay.
 fn names_a_relay(own: &CertificateDer<'_>) -> Result<ServerCertVerified, Error> {
-    let (_, parsed) = X509Certificate::from_der(own)
+    let parsed = x509_cert::Certificate::from_der(own)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     match uri_names::<RelayId>(&parsed, RELAY_URI).next() {
         Some(_) => Ok(ServerCertVerified::assertion()),

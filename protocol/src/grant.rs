@@ -7,6 +7,7 @@
 //! hostile relay could still do is hold newer documents back, and so each is a lease: past
 //! `lease_until` it opens nothing.
 
+use base64ct::{Base64, Encoding};
 use chrono::{DateTime, Utc};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
@@ -188,7 +189,7 @@ impl std::fmt::Debug for Bytes {
 impl Serialize for Bytes {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match to.is_human_readable() {
-            true => to.serialize_str(&data_encoding::BASE64.encode(&self.0)),
+            true => to.serialize_str(&Base64::encode_string(&self.0)),
             false => to.serialize_bytes(&self.0),
         }
     }
@@ -200,7 +201,7 @@ impl<'de> Deserialize<'de> for Bytes {
         match from.is_human_readable() {
             true => {
                 let text = String::deserialize(from)?;
-                data_encoding::BASE64.decode(text.as_bytes()).map(Self).map_err(Error::custom)
+                Base64::decode_vec(&text).map(Self).map_err(Error::custom)
             }
             false => Ok(Self(<&[u8]>::deserialize(from)?.to_vec())),
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::BASE64URL_NOPAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 
 use crate::grant::GrantVerifier;
@@ -42,7 +42,7 @@ pub enum InvalidJoinString {
 impl fmt::Display for JoinString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = postcard::to_stdvec(self).map_err(|_| fmt::Error)?;
-        write!(f, "{PREFIX}{}", BASE64URL_NOPAD.encode(&body))
+        write!(f, "{PREFIX}{}", Base64UrlUnpadded::encode_string(&body))
     }
 }
 
@@ -61,7 +61,7 @@ impl FromStr for JoinString {
         if body.len() > MAX_LENGTH {
             return Err(InvalidJoinString::Damaged);
         }
-        let body = BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| InvalidJoinString::Damaged)?;
+        let body = Base64UrlUnpadded::decode_vec(body).map_err(|_| InvalidJoinString::Damaged)?;
         match postcard::take_from_bytes(&body) {
             Ok((join, [])) => Ok(join),
             _ => Err(InvalidJoinString::Damaged),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use data_encoding::BASE64URL_NOPAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct Secret(String);
 impl Secret {
     /// A new secret of this kind, such as `pst`; the caller brings the entropy.
     pub fn from_entropy(kind: &str, entropy: [u8; SECRET_ENTROPY]) -> Self {
-        Self(format!("{kind}_{}", BASE64URL_NOPAD.encode(&entropy)))
+        Self(format!("{kind}_{}", Base64UrlUnpadded::encode_string(&entropy)))
     }
 
     /// A secret that arrived from elsewhere.

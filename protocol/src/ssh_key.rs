@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use data_encoding::BASE64;
+use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ssh_key::public::{EcdsaPublicKey, KeyData, RsaPublicKey};
 use ssh_key::{EcdsaCurve, HashAlg};
@@ -78,7 +78,7 @@ impl PublicKey {
 
     /// The line for a keys file, without a comment.
     pub fn to_openssh(&self) -> String {
-        format!("{} {}", self.type_name(), BASE64.encode(&self.blob))
+        format!("{} {}", self.type_name(), Base64::encode_string(&self.blob))
     }
 
     /// The fingerprint as `ssh-keygen -l` shows it: `SHA256:…`.

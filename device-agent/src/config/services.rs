@@ -14,7 +14,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
 use postern_protocol::wire::{BoxFacts, Service};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -194,7 +193,7 @@ impl FromStr for Verify {
         } else if let Some(digits) = text.strip_prefix(PIN) {
             // As openssl and browsers print it: with colons between the bytes.
             let digits = digits.replace(':', "");
-            let hash = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map_err(|_| invalid())?;
+            let hash = base16ct::mixed::decode_vec(digits).map_err(|_| invalid())?;
             hash.try_into().map(Self::Pin).map_err(|_| invalid())
         } else if text.starts_with('/') {
             Ok(Self::Authority(text.into()))

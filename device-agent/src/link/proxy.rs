@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use data_encoding::BASE64;
+use base64ct::{Base64, Encoding};
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use postern_protocol::secret::Secret;
@@ -75,7 +75,7 @@ impl Proxy {
 /// Credentials of a URL, as the header has them (RFC 7617).
 fn basic(credentials: &str) -> Secret {
     let bytes: Vec<u8> = percent_decode_str(credentials).collect();
-    Secret::from_text(BASE64.encode(&bytes))
+    Secret::from_text(Base64::encode_string(&bytes))
 }
 
 /// Reads up to the empty line, and not a byte of what follows it.

@@ -268,6 +268,7 @@ async fn another_key_or_login_in_the_access_ends_the_visits_of_the_old_one() {
     fixture.stop().await;
 }
 
+#[cfg(feature = "shell")]
 #[tokio::test]
 async fn the_agents_own_ssh_server_answers_where_there_is_no_other() {
     let mut fixture = Fixture::new().await;

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use ring::rand::{SystemRandom, generate};
 use russh::server::Handle;
 use tokio::net::{UnixListener, UnixStream};
@@ -64,7 +63,7 @@ struct Place(PathBuf);
 impl Place {
     fn make(account: &Account) -> io::Result<Self> {
         let name = generate::<[u8; 8]>(&SystemRandom::new()).map_err(|_| io::ErrorKind::Other)?.expose();
-        let dir = std::env::temp_dir().join(format!("postern-{}", HEXLOWER.encode(&name)));
+        let dir = std::env::temp_dir().join(format!("postern-{}", base16ct::lower::encode_string(&name)));
         DirBuilder::new().mode(0o700).create(&dir)?;
         let place = Self(dir);
         if account.differs {

@@ -13,6 +13,7 @@ fn system() -> Server {
     Server::System(Found { address, version: "OpenSSH_9.2p1".into(), host_keys: Vec::new() })
 }
 
+#[cfg(feature = "shell")]
 #[test]
 fn the_system_has_precedence_and_is_not_given_up_at_once() {
     let cases = [
@@ -27,6 +28,14 @@ fn the_system_has_precedence_and_is_not_given_up_at_once() {
     ];
     for (settings, found, present, misses, choice) in cases {
         assert_eq!(choose(settings, found, &present, misses), choice, "{settings:?} {found} {misses}");
+    }
+}
+
+#[cfg(not(feature = "shell"))]
+#[test]
+fn without_a_server_of_ones_own_the_systems_is_waited_for() {
+    for (present, choice) in [(Server::Nothing, Choice::Nothing), (system(), Choice::Present)] {
+        assert_eq!(choose(SshChoice::Auto, false, &present, MISSES), choice);
     }
 }
 
@@ -84,6 +93,7 @@ async fn a_server_that_listens_anew_is_asked() {
     assert_eq!(host_keys(&lookout.look(present).await), [public(&other)]);
 }
 
+#[cfg(feature = "shell")]
 #[tokio::test]
 async fn a_server_that_listens_no_more_is_missed() {
     let (home, (_dir, key)) = (tempfile::tempdir().unwrap(), keys());

@@ -1,18 +1,15 @@
-//! Asking an SSH server who it is: its identification, and a key exchange for each kind of host key.
+//! Asking an SSH server who it is: its identification, and its host key of each kind.
 
-use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postern_protocol::ssh_key::PublicKey;
-use russh::client::{self, Config};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKeyOrCertificate};
-use russh::{Error, Preferred, kex};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+mod exchange;
 
 /// How long a server may take to introduce itself.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,27 +23,17 @@ const MAX_IDENTIFICATION: u64 = 255;
 /// How Postern's own servers introduce themselves: leading a visitor there would be a circle.
 const OWN: &str = "Postern";
 
-/// The kinds of host keys, the best first. Any exchange will do, so old servers can answer too.
-const KINDS: [&[Algorithm]; 3] = [
-    &[Algorithm::Ed25519],
-    &[
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-    ],
-    &[
-        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
-        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
-        Algorithm::Rsa { hash: None },
-    ],
+/// The kinds of host keys, the best first, each by the algorithms that prove it.
+const KINDS: [&[&str]; 3] = [
+    &["ssh-ed25519"],
+    &["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"],
+    &["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"],
 ];
 
 /// A server that has said its identification and nothing more.
 pub(super) struct Introduced {
     pub(super) address: SocketAddr,
     pub(super) version: String,
-    /// The identification as it came, for whoever goes on with the connection.
-    line: Vec<u8>,
     stream: BufReader<TcpStream>,
 }
 
@@ -60,7 +47,7 @@ async fn greet(address: SocketAddr) -> io::Result<Introduced> {
     let mut line = Vec::new();
     (&mut stream).take(MAX_IDENTIFICATION).read_until(b'\n', &mut line).await?;
     match version(&line) {
-        Some(version) => Ok(Introduced { address, version, line, stream }),
+        Some(version) => Ok(Introduced { address, version, stream }),
         None => Err(io::Error::new(io::ErrorKind::InvalidData, "not an SSH server, or one of our own")),
     }
 }
@@ -82,51 +69,13 @@ pub(super) async fn host_keys(server: Introduced) -> Vec<PublicKey> {
     [best, second, third].into_iter().flatten().collect()
 }
 
-async fn key_at(address: SocketAddr, kind: &'static [Algorithm]) -> Option<PublicKey> {
+async fn key_at(address: SocketAddr, kind: &[&str]) -> Option<PublicKey> {
     key_of(introduce(address).await.ok()?, kind).await
 }
 
-/// Goes on with a connection just far enough to see a key proved: the exchange is signed with it.
-async fn key_of(server: Introduced, kind: &'static [Algorithm]) -> Option<PublicKey> {
-    let (read, write) = tokio::io::split(server.stream);
-    let stream = tokio::io::join(io::Cursor::new(server.line).chain(read), write);
-    let witness = Witness::default();
-    // It fails in any case: at the latest because the witness walks away.
-    let _ = timeout(EXCHANGE_TIMEOUT, exchange(stream, kind, witness.clone())).await;
-    witness.seen()
-}
-
-async fn exchange<S>(stream: S, kind: &'static [Algorithm], witness: Witness) -> Result<(), Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let kex: Vec<_> =
-        kex::ALL_KEX_ALGORITHMS.iter().map(|name| **name).filter(|name| *name != kex::NONE).collect();
-    let preferred = Preferred { key: Cow::Borrowed(kind), kex: kex.into(), ..Preferred::DEFAULT };
-    let config = Config { preferred, inactivity_timeout: Some(EXCHANGE_TIMEOUT), ..Config::default() };
-    client::connect_stream(Arc::new(config), stream, witness).await.map(drop)
-}
-
-/// Sees the host key, and leaves.
-#[derive(Clone, Default)]
-struct Witness(Arc<Mutex<Option<PublicKey>>>);
-
-impl Witness {
-    fn seen(&self) -> Option<PublicKey> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl client::Handler for Witness {
-    type Error = Error;
-
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Error> {
-        if let PublicKeyOrCertificate::PublicKey { key, .. } = key {
-            let key = key.to_bytes().ok().and_then(|wire| PublicKey::from_wire(&wire).ok());
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = key;
-        }
-        Ok(false)
-    }
+async fn key_of(mut server: Introduced, kind: &[&str]) -> Option<PublicKey> {
+    let told = timeout(EXCHANGE_TIMEOUT, exchange::host_key(&mut server.stream, kind)).await;
+    PublicKey::from_wire(&told.ok()?.ok()??).ok()
 }
 
 #[cfg(test)]

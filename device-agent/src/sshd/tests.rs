@@ -19,6 +19,31 @@ async fn openssh_tells_every_host_key_that_it_has() {
 }
 
 #[tokio::test]
+async fn any_exchange_will_do() {
+    let home = tempfile::tempdir().unwrap();
+    let key = host_key(&home, "ed25519");
+    for exchange in [
+        "curve25519-sha256",
+        "curve25519-sha256@libssh.org",
+        "ecdh-sha2-nistp256",
+        "ecdh-sha2-nistp384",
+        "diffie-hellman-group14-sha256",
+        "diffie-hellman-group14-sha1",
+        "diffie-hellman-group16-sha512",
+        "diffie-hellman-group18-sha512",
+        "diffie-hellman-group-exchange-sha256",
+        "diffie-hellman-group-exchange-sha1",
+        "diffie-hellman-group1-sha1",
+        "sntrup761x25519-sha512@openssh.com",
+    ] {
+        let server =
+            Sshd::openssh_with(&[format!("-oKexAlgorithms={exchange}")], std::slice::from_ref(&key)).await;
+        let found = find(&server.settings()).await.unwrap();
+        assert_eq!(found.host_keys, [public(&key)], "{exchange}");
+    }
+}
+
+#[tokio::test]
 async fn dropbear_tells_its_host_key_too() {
     let home = tempfile::tempdir().unwrap();
     let key = home.path().join("key").display().to_string();

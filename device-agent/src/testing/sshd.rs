@@ -53,13 +53,22 @@ impl Sshd {
 
     /// Starts an OpenSSH server with these host keys.
     pub(crate) async fn openssh(keys: &[PathBuf]) -> Self {
-        Self::openssh_at(ADDRESS.parse().unwrap(), keys).await
+        Self::openssh_with(&[], keys).await
     }
 
-    async fn openssh_at(address: SocketAddr, keys: &[PathBuf]) -> Self {
+    /// Starts one with these options, too.
+    pub(crate) async fn openssh_with(options: &[String], keys: &[PathBuf]) -> Self {
+        Self::openssh_at(ADDRESS.parse().unwrap(), options, keys).await
+    }
+
+    async fn openssh_at(address: SocketAddr, options: &[String], keys: &[PathBuf]) -> Self {
         std::fs::create_dir_all("/run/sshd").unwrap();
         let keys = keys.iter().flat_map(|key| ["-h".to_owned(), key.display().to_string()]);
-        let arguments = ["-i", "-e", "-f", "/dev/null"].map(str::to_owned).into_iter().chain(keys);
+        let arguments = ["-i", "-e", "-f", "/dev/null"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(keys)
+            .chain(options.iter().cloned());
         Self::at(address, "/usr/sbin/sshd", arguments.collect()).await
     }
 
@@ -67,7 +76,7 @@ impl Sshd {
     pub(crate) async fn restarted(self, keys: &[PathBuf]) -> Self {
         let address = self.address;
         self.stop().await;
-        Self::openssh_at(address, keys).await
+        Self::openssh_at(address, &[], keys).await
     }
 
     /// Stops it; nobody listens there when this returns.

@@ -1,6 +1,6 @@
 //! What people paste, read.
 
-use data_encoding::BASE64;
+use base64ct::{Base64, Encoding};
 
 use super::{ACCEPTED, PublicKey, Unusable, accept_type, type_name};
 
@@ -57,7 +57,7 @@ fn read_openssh(text: &str) -> Result<Pasted, Unusable> {
         None => {}
     }
     accept_type(name)?;
-    let blob = BASE64.decode(base64.as_bytes()).map_err(|_| Unusable::Damaged)?;
+    let blob = Base64::decode_vec(base64).map_err(|_| Unusable::Damaged)?;
     match type_name(&blob) {
         Some(inner) if inner == name => finish(&blob, comment),
         _ => Err(Unusable::Damaged),
@@ -84,7 +84,7 @@ fn read_rfc4716(text: &str) -> Result<Pasted, Unusable> {
             }
         }
     }
-    let blob = BASE64.decode(base64.as_bytes()).map_err(|_| Unusable::Damaged)?;
+    let blob = Base64::decode_vec(&base64).map_err(|_| Unusable::Damaged)?;
     finish(&blob, &comment)
 }
 
@@ -149,7 +149,7 @@ fn where_it_starts(mut line: &str) -> Option<&'static str> {
 /// form. Anything else may be a secret whose first word must not be repeated.
 fn looks_like_a_key(name: &str, base64: &str) -> bool {
     let known = !matches!(accept_type(name), Err(Unusable::UnknownType(_) | Unusable::NotAKey));
-    known || BASE64.decode(base64.as_bytes()).is_ok_and(|blob| type_name(&blob) == Some(name))
+    known || Base64::decode_vec(base64).is_ok_and(|blob| type_name(&blob) == Some(name))
 }
 
 fn split_word(text: &str) -> (&str, &str) {
