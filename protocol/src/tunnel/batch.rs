@@ -154,9 +154,12 @@ impl AsyncUdpSocket for Batcher {
         buffers: &mut [io::IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let most = ARRIVALS.min(buffers.len());
-        let received = ready!(self.socket.poll_recv(cx, &mut buffers[..most], &mut meta[..most]))?;
-        Poll::Ready(Ok(split(received, buffers, meta)))
+        // One at a time: a second message's first group would overtake the rest of the first one, and
+        // what is overtaken looks lost to whoever sent it.
+        match ready!(self.socket.poll_recv(cx, &mut buffers[..1], &mut meta[..1]))? {
+            0 => Poll::Ready(Ok(0)),
+            _ => Poll::Ready(Ok(split(buffers, meta))),
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -204,27 +207,19 @@ impl Heat {
 /// A datagram is large that is about as large as it can be.
 const LARGE: usize = 1100;
 
-/// Messages taken from the kernel at once: so few that there are buffers to split them into, which makes
-/// groups of four datagrams at most.
-const ARRIVALS: usize = 2;
-
-/// Hands a part of each received message, where it is large, to the buffers that are free.
-fn split(received: usize, buffers: &mut [io::IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
-    let mut used = received;
-    let share = (buffers.len() - received) / received.max(1);
-    for message in 0..received {
-        let RecvMeta { len, stride, .. } = meta[message];
-        let datagrams = len.div_ceil(stride.max(1));
-        let group = datagrams.div_ceil(share + 1) * stride;
-        let (filled, free) = buffers.split_at_mut(used);
-        let parts = filled[message][group.min(len)..len].chunks(group.max(1));
-        for (part, buffer) in parts.zip(free) {
-            buffer[..part.len()].copy_from_slice(part);
-            meta[used] = RecvMeta { len: part.len(), ..meta[message] };
-            used += 1;
-        }
-        meta[message].len = group.min(len);
+/// Hands a part of a large message to each buffer after its own.
+fn split(buffers: &mut [io::IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+    let RecvMeta { len, stride, .. } = meta[0];
+    let datagrams = len.div_ceil(stride.max(1));
+    let group = (datagrams.div_ceil(buffers.len()) * stride).clamp(1, len.max(1));
+    let (message, free) = buffers.split_at_mut(1);
+    let mut used = 1;
+    for (part, buffer) in message[0][..len].chunks(group).skip(1).zip(free) {
+        buffer[..part.len()].copy_from_slice(part);
+        meta[used] = RecvMeta { len: part.len(), ..meta[0] };
+        used += 1;
     }
+    meta[0].len = group.min(len);
     used
 }
 

@@ -1,3 +1,6 @@
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::*;
@@ -12,6 +15,8 @@ struct Kernel {
     sent: Mutex<Vec<(SocketAddr, usize, Option<usize>)>>,
     is_full: AtomicBool,
     has_room: Arc<Notify>,
+    /// Messages that have arrived: the numbers in their datagrams.
+    arrived: Mutex<VecDeque<Range<u8>>>,
 }
 
 impl Kernel {
@@ -54,10 +59,19 @@ impl AsyncUdpSocket for Kernel {
     fn poll_recv(
         &self,
         _: &mut Context,
-        _: &mut [io::IoSliceMut<'_>],
-        _: &mut [RecvMeta],
+        buffers: &mut [io::IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        Poll::Pending
+        let mut arrived = self.arrived.lock().unwrap();
+        let count = arrived.len().min(buffers.len());
+        for ((message, buffer), meta) in arrived.drain(..count).zip(buffers).zip(meta) {
+            // The last datagram of each is short.
+            *meta = RecvMeta { len: message.len() * SIZE - 1, stride: SIZE, ..RecvMeta::default() };
+            for (number, datagram) in message.zip(buffer.chunks_mut(SIZE)) {
+                datagram.fill(number);
+            }
+        }
+        if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -146,52 +160,44 @@ async fn what_the_kernel_has_no_room_for_waits_and_is_not_lost() {
     assert_eq!(kernel.sent(), [sent(HERE, FULL + 2)]);
 }
 
-/// What the library is given of messages of so many datagrams, the last of each being short: for each
-/// piece, where it is from and the numbers in its datagrams.
-fn split_up(messages: &[usize], buffers: usize) -> Vec<(u16, Vec<u8>)> {
+/// What the library is given, with so many buffers, of messages of so many datagrams: the numbers in each piece's
+/// datagrams.
+async fn handed_on(messages: &[u8], buffers: usize) -> Vec<Vec<u8>> {
+    let (kernel, batcher) = scene();
+    let mut count = 0;
+    for datagrams in messages {
+        kernel.arrived.lock().unwrap().push_back(count..count + datagrams);
+        count += datagrams;
+    }
     let mut memory = vec![vec![0; 64 * SIZE]; buffers];
-    let mut meta = vec![RecvMeta::default(); buffers];
-    for (number, datagrams) in messages.iter().enumerate() {
-        for datagram in 0..*datagrams {
-            memory[number][datagram * SIZE..][..SIZE].fill(u8::try_from(datagram).unwrap());
-        }
-        let addr = SocketAddr::from(([127, 0, 0, 1], u16::try_from(number).unwrap()));
-        meta[number] = RecvMeta { addr, len: datagrams * SIZE - 1, stride: SIZE, ..RecvMeta::default() };
+    let mut pieces = Vec::new();
+    while !kernel.arrived.lock().unwrap().is_empty() {
+        let mut slices: Vec<_> = memory.iter_mut().map(|bytes| io::IoSliceMut::new(bytes)).collect();
+        let mut meta = vec![RecvMeta::default(); buffers];
+        let received = poll_fn(|cx| batcher.poll_recv(cx, &mut slices, &mut meta)).await.unwrap();
+        pieces.extend(meta[..received].iter().zip(&slices).map(|(meta, bytes)| {
+            bytes[..meta.len].chunks(meta.stride).map(|datagram| datagram[0]).collect::<Vec<u8>>()
+        }));
     }
-    let mut slices: Vec<_> = memory.iter_mut().map(|bytes| io::IoSliceMut::new(bytes)).collect();
-    let count = split(messages.len(), &mut slices, &mut meta);
-    let pieces = meta[..count].iter().zip(&slices);
     pieces
-        .map(|(meta, bytes)| {
-            let datagrams = bytes[..meta.len].chunks(meta.stride).map(|datagram| datagram[0]).collect();
-            (meta.addr.port(), datagrams)
-        })
-        .collect()
 }
 
-#[test]
-fn what_arrives_together_is_handed_on_in_small_groups() {
-    let pieces = split_up(&[50], 32);
-    assert!(pieces.iter().all(|(_, datagrams)| datagrams.len() <= 2), "{pieces:?}");
-    let all: Vec<u8> = pieces.into_iter().flat_map(|(_, datagrams)| datagrams).collect();
-    assert_eq!(all, (0..50).collect::<Vec<u8>>(), "in their order, each once");
+#[tokio::test]
+async fn what_arrives_together_is_handed_on_in_small_groups() {
+    let pieces = handed_on(&[64], 32).await;
+    assert!(pieces.iter().all(|datagrams| datagrams.len() <= 2), "{pieces:?}");
+    assert_eq!(pieces.concat(), (0..64).collect::<Vec<u8>>(), "in their order, each once");
 }
 
-#[test]
-fn of_several_messages_each_keeps_its_own_order() {
-    let pieces = split_up(&[64, 1, 50, 3], 32);
-    assert!(pieces.iter().all(|(_, datagrams)| datagrams.len() <= 8), "{pieces:?}");
-    for (from, count) in [(0, 64), (1, 1), (2, 50), (3, 3)] {
-        let own = pieces.iter().filter(|(of, _)| *of == from);
-        let all: Vec<u8> = own.flat_map(|(_, datagrams)| datagrams.clone()).collect();
-        assert_eq!(all, (0..count).collect::<Vec<u8>>());
-    }
+#[tokio::test]
+async fn no_datagram_overtakes_one_of_an_earlier_message() {
+    let pieces = handed_on(&[50, 1, 50, 3], 32).await;
+    assert_eq!(pieces.concat(), (0..104).collect::<Vec<u8>>());
 }
 
-#[test]
-fn without_a_free_buffer_messages_stay_as_they_are() {
-    assert_eq!(split_up(&[3, 2], 2), [(0, vec![0, 1, 2]), (1, vec![0, 1])]);
-    assert_eq!(split_up(&[], 2), []);
+#[tokio::test]
+async fn without_a_free_buffer_messages_stay_as_they_are() {
+    assert_eq!(handed_on(&[3, 2], 1).await, [vec![0, 1, 2], vec![3, 4]]);
 }
 
 #[tokio::test]
