@@ -9,6 +9,8 @@ use chrono::Utc;
 use postern_agent::{Config, ControlError, Joined, Status};
 use postern_protocol::id::Login;
 use postern_protocol::join::JoinString;
+use postern_protocol::tunnel::EVENT_INTERVAL;
+use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -40,8 +42,8 @@ fn main() -> ExitCode {
         Ok(Said::Help) => say(&[HELP, LEFT_OUT].concat()),
         Ok(Said::Version) => say(concat!("postern-agent ", env!("CARGO_PKG_VERSION"), "\n")),
         #[cfg(feature = "shell")]
-        Ok(Said::SftpServer) => transfer_files(),
-        Ok(Said::Order(order)) => obey(order),
+        Ok(Said::SftpServer) => on_one_thread(transfer_files()),
+        Ok(Said::Order(order)) => on_one_thread(obey(order)),
         Err(error) => {
             eprintln!("postern-agent: {error}\nWhat there is to say: postern-agent --help");
             Ok(ExitCode::from(MISUSED))
@@ -64,6 +66,12 @@ fn say(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// An agent moves bytes and waits, and each hop between threads costs.
+fn on_one_thread(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let mut runtime = runtime::Builder::new_current_thread();
+    runtime.enable_all().event_interval(EVENT_INTERVAL).build()?.block_on(work)
+}
+
 /// What to log: as `RUST_LOG` says. Targets and levels are all that is understood of it, because the rest
 /// needs regular expressions, which are a tenth of the program.
 fn wanted() -> Targets {
@@ -73,14 +81,11 @@ fn wanted() -> Targets {
 
 /// It runs as a visitor's login, which may not read the settings.
 #[cfg(feature = "shell")]
-#[tokio::main(flavor = "current_thread")]
 async fn transfer_files() -> anyhow::Result<ExitCode> {
     postern_agent::shell::sftp::run_stdio().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// One thread does all: an agent moves bytes and waits, and each hop between threads costs.
-#[tokio::main(flavor = "current_thread")]
 async fn obey(order: Order) -> anyhow::Result<ExitCode> {
     let config = settings(order.config.as_deref(), order.state_dir)?;
     match order.command {

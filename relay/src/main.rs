@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use postern_protocol::tunnel::EVENT_INTERVAL;
 use postern_relay::{Config, bind};
+use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -36,8 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = match &cli.config {
         Some(path) => Config::load(path)?,
         None if Path::new(CONFIG).exists() => Config::load(Path::new(CONFIG))?,
@@ -46,6 +47,11 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.check {
         return config.check();
     }
+    let runtime = runtime::Builder::new_multi_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shutdown = async move {
         tokio::select! {
