@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::service::{PIECE, Wish};
@@ -85,6 +87,22 @@ pub(crate) async fn first_byte(to: SocketAddr, times: usize) -> io::Result<Vec<D
         let mut stream = connect(to, Wish::Echo).await?;
         stream.write_all(b"x").await?;
         tokio::time::timeout(PATIENCE, stream.read_u8()).await??;
+        all.push(began.elapsed());
+    }
+    Ok(all)
+}
+
+/// From the start of `ssh` to the first byte that the service echoes through it.
+pub(crate) async fn login(arguments: &[String], times: usize) -> io::Result<Vec<Duration>> {
+    let mut all = Vec::with_capacity(times);
+    for _ in 0..times {
+        let began = Instant::now();
+        let mut ssh = Command::new("ssh");
+        ssh.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut ssh = ssh.kill_on_drop(true).spawn()?;
+        let (mut to, mut from) = ssh.stdin.take().zip(ssh.stdout.take()).expect("both are piped");
+        to.write_all(&[Wish::Echo.byte(), b'x']).await?;
+        tokio::time::timeout(PATIENCE, from.read_u8()).await??;
         all.push(began.elapsed());
     }
     Ok(all)

@@ -120,6 +120,9 @@ async fn one_round(route: &Route, plan: &Plan, results: &mut Results) -> std::io
         results.add(measure[1], "ms", route.name, quantile(&all, 0.99));
     };
     times(["3 first byte, p50", "3 first byte, p99"], &load::first_byte(route.address, 300).await?);
+    if !route.login.is_empty() {
+        times(["3 login, p50", "3 login, p99"], &load::login(&route.login, 20).await?);
+    }
     times(["4 echo, p50", "4 echo, p99"], &load::echo(route.address, 1000).await?);
     let loaded = load::echo_under_load(route.address, 300).await?;
     times(["5 echo under load, p50", "5 echo under load, p99"], &loaded);

@@ -20,6 +20,8 @@ pub(crate) struct Route {
     pub(crate) name: &'static str,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
+    /// What `ssh` is given to reach the service by a login of its own, where that is a way.
+    pub(crate) login: Vec<String>,
     /// Where a stranger could connect and say nothing.
     pub(crate) doors: Vec<SocketAddr>,
     /// What runs where the public comes in.
@@ -36,6 +38,7 @@ impl Route {
         Self {
             name: "direct",
             address: service,
+            login: vec![],
             doors: vec![service],
             relay: vec![],
             agent: vec![],

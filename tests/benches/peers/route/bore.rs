@@ -27,6 +27,7 @@ pub(crate) async fn plain(scene: &Arc<Scene>, service: SocketAddr) -> Option<Rou
     Some(Route {
         name: "bore (plain)",
         address: public,
+        login: vec![],
         doors: vec![(scene.address(), CONTROL).into(), public],
         relay,
         agent,

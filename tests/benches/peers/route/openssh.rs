@@ -18,8 +18,8 @@ pub(crate) async fn both(scene: &Arc<Scene>, service: SocketAddr) -> [Route; 2] 
     let believed = format!("AuthorizedKeysFile {}.pub", key.path().display());
     let sshd = Sshd::with(scene, &believed).await;
     let (public, through) = (scene.free_address(), scene.free_address());
+    let at = sshd.address();
     let options = |forward: &str, value: &str| -> Vec<String> {
-        let at = sshd.address();
         let words = ["-N", "-F", "none", "-i", key.path().to_str().expect("temporary paths are text")];
         let mut all: Vec<String> = words.map(str::to_owned).into();
         for option in ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ExitOnForwardFailure=yes"]
@@ -38,12 +38,12 @@ pub(crate) async fn both(scene: &Arc<Scene>, service: SocketAddr) -> [Route; 2] 
     answers(opened).await;
     let jump = start("ssh-L", options("-L", &format!("{through}:{opened}")));
     answers(through).await;
-    let sshd_address = sshd.address();
     let (agent, keep) = (vec![tunnel.pid()], Arc::new((sshd, tunnel)));
     let route = |name, address| Route {
         name,
         address,
-        doors: vec![sshd_address, opened],
+        login: vec![],
+        doors: vec![at, opened],
         // sshd starts a process for each connection, which is not known beforehand.
         relay: vec![],
         agent: agent.clone(),
@@ -51,6 +51,7 @@ pub(crate) async fn both(scene: &Arc<Scene>, service: SocketAddr) -> [Route; 2] 
     };
     let by_port = route("ssh -R", opened);
     let mut by_jump = route("ssh -R, sshd as jump host", through);
+    by_jump.login = options("-W", &opened.to_string());
     by_jump._keep.push(Box::new(jump));
     [by_port, by_jump]
 }

@@ -37,18 +37,26 @@ pub(crate) async fn both(postern: &mut Postern, service: SocketAddr) -> [Route; 
     let public = SocketAddr::new(host, by_port.public_port.expect("the access has leased a port"));
     answers(public).await;
     let through = postern.stack.scene().free_address();
-    let client = forward(postern, &by_gate, through, service.port());
+    let forward = |option: &str, value: &str| -> Vec<String> { ssh(postern, &by_gate, option, value) };
+    let inside = format!("{}:{}", postern.machine.name(), service.port());
+    let tunnel = forward("-L", &format!("{through}:{inside}"));
+    let words: Vec<&str> = tunnel.iter().map(String::as_str).collect();
+    let client = run(postern.stack.scene(), "ssh-gate", "ssh", &words);
     answers(through).await;
     let listening = postern.stack.relay.listening();
-    let route = |name, address, keep| Route {
+    let route = |name, address, login, keep| Route {
         name,
         address,
+        login,
         doors: vec![listening.gate, listening.https, postern.stack.api.address(), public],
         relay: vec![relay],
         agent: vec![agent],
         _keep: keep,
     };
-    [route("postern, by port", public, vec![]), route("postern, by gate", through, vec![Box::new(client)])]
+    [
+        route("postern, by port", public, vec![], vec![]),
+        route("postern, by gate", through, forward("-W", &inside), vec![Box::new(client)]),
+    ]
 }
 
 async fn expose(postern: &Postern, port: u16, via: Via) -> Access {
@@ -62,20 +70,15 @@ async fn expose(postern: &Postern, port: u16, via: Via) -> Access {
     postern.stack.allow_with(&postern.machine, change).await
 }
 
-fn forward(
-    postern: &Postern,
-    access: &Access,
-    from: SocketAddr,
-    port: u16,
-) -> postern_tests::program::Program {
+/// What `ssh` is given to go through the gate.
+fn ssh(postern: &Postern, access: &Access, option: &str, value: &str) -> Vec<String> {
     let gate = postern.stack.relay.listening().gate;
     let key = postern.stack.key().path().to_str().expect("temporary paths are text").to_owned();
-    let forward = format!("{from}:{}:{port}", postern.machine.name());
     let (port, target) = (gate.port().to_string(), format!("{}@{}", access.id, gate.ip()));
     let words = ["-N", "-F", "none", "-i", &key, "-o", "StrictHostKeyChecking=no"];
     let more = ["-o", "UserKnownHostsFile=/dev/null", "-c", "aes128-gcm@openssh.com"];
-    let last = ["-p", &port, "-L", &forward, &target];
-    run(postern.stack.scene(), "ssh-gate", "ssh", &[&words[..], &more, &last].concat())
+    let last = ["-p", &port, option, value, &target];
+    [&words[..], &more, &last].concat().into_iter().map(str::to_owned).collect()
 }
 
 /// A range of ports that the kernel gives to nobody by itself.

@@ -81,6 +81,7 @@ async fn start(
     Some(Route {
         name,
         address: public,
+        login: vec![],
         doors: vec![control, public],
         relay,
         agent,
