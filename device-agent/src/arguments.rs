@@ -64,6 +64,13 @@ pub(crate) const LEFT_OUT: &str = match (cfg!(feature = "shell"), cfg!(feature =
     }
 };
 
+/// What there is to do.
+const COMMANDS: [&str; 9] =
+    ["join", "run", "status", "pause", "resume", "approvals", "approve", "deny", "authorized-keys"];
+
+/// How every join string begins, which is secret and so not repeated.
+const JOIN_STRING: &str = "postern-join";
+
 /// What was said.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said {
@@ -120,7 +127,7 @@ impl Said {
                 (_, Short('V') | Long("version")) => return Ok(Self::Version),
                 (_, Long("config")) => config = Some(parser.value()?.into()),
                 (_, Long("state-dir")) => state_dir = Some(parser.value()?.into()),
-                (None, Value(word)) => verb = Some(word.string()?),
+                (None, Value(word)) => verb = Some(known(word.string()?)?),
                 (Some("join"), Long("force")) => rest.force = true,
                 (Some("run"), Long("join")) => rest.join = Some(parser.value()?.string()?),
                 (Some("status" | "approvals"), Long("json")) => rest.json = true,
@@ -130,6 +137,8 @@ impl Said {
                     rest.operand = Some(word.string()?);
                 }
                 (Some("help"), Value(_)) => return Ok(Self::Help),
+                // What is too much may be a secret, and whoever types it knows it.
+                (Some(verb), Value(_)) => return Err(format!("that is too much for '{verb}'").into()),
                 (_, unexpected) => return Err(unexpected.unexpected()),
             }
         }
@@ -160,8 +169,24 @@ impl Rest {
             "approve" => Command::Approve { access: access()? },
             "deny" => Command::Deny { access: access()? },
             "authorized-keys" => Command::AuthorizedKeys { login: operand("a login")?.to_owned() },
-            unknown => return Err(format!("there is no command '{unknown}'").into()),
+            other => return Err(no_command(other)),
         })
+    }
+}
+
+/// A word that is a command.
+fn known(word: String) -> Result<String, lexopt::Error> {
+    let own = cfg!(feature = "shell") && word == "sftp-server";
+    match own || word == "help" || COMMANDS.contains(&word.as_str()) {
+        true => Ok(word),
+        false => Err(no_command(&word)),
+    }
+}
+
+fn no_command(word: &str) -> lexopt::Error {
+    match word.starts_with(JOIN_STRING) {
+        true => "a join string comes after 'join'".into(),
+        false => format!("there is no command '{word}'").into(),
     }
 }
 
@@ -211,16 +236,19 @@ mod tests {
         for (line, named) in [
             ("", "what to do"),
             ("pauze", "pauze"),
-            ("pause now", "now"),
+            ("pauze --json", "pauze"),
+            ("jion secret", "jion"),
+            ("postern-join-2-secret", "after 'join'"),
+            ("pause secret", "too much for 'pause'"),
             ("pause --json", "--json"),
             ("join", "a join string"),
             ("approve", "an access's id"),
             ("approve xx", "ten characters"),
             ("--config", "--config"),
-            ("join x y", "y"),
+            ("join x secret", "too much for 'join'"),
         ] {
             let complaint = read(line).unwrap_err();
-            assert!(complaint.contains(named), "{line}: {complaint}");
+            assert!(complaint.contains(named) && !complaint.contains("secret"), "{line}: {complaint}");
         }
     }
 
