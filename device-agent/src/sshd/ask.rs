@@ -75,7 +75,13 @@ async fn key_at(address: SocketAddr, kind: &[&str]) -> Option<PublicKey> {
 
 async fn key_of(mut server: Introduced, kind: &[&str]) -> Option<PublicKey> {
     let told = timeout(EXCHANGE_TIMEOUT, exchange::host_key(&mut server.stream, kind)).await;
-    PublicKey::from_wire(&told.ok()?.ok()??).ok()
+    match told.map_err(io::Error::from).flatten() {
+        Ok(key) => PublicKey::from_wire(&key?).ok(),
+        Err(error) => {
+            tracing::debug!(address = %server.address, %error, "the SSH server did not tell its host key");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

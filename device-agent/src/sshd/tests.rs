@@ -27,6 +27,7 @@ async fn any_exchange_will_do() {
         "curve25519-sha256@libssh.org",
         "ecdh-sha2-nistp256",
         "ecdh-sha2-nistp384",
+        "ecdh-sha2-nistp521",
         "diffie-hellman-group14-sha256",
         "diffie-hellman-group14-sha1",
         "diffie-hellman-group16-sha512",

@@ -38,6 +38,8 @@ const TAIL: [u8; 5] = [0; 5];
 enum Share {
     /// A point on a curve.
     Point(&'static Algorithm),
+    /// A point on a curve with which nobody here calculates.
+    Constant(&'static str),
     /// A number below the modulus of any group.
     Number,
     /// The same, once the server has told its group.
@@ -46,15 +48,23 @@ enum Share {
     Capsule(usize),
 }
 
+/// The base point of P-521 (FIPS 186-4, D.1.2.5), uncompressed.
+const BASE_OF_P521: &str = "04\
+    00c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dbaa14b5e77efe75928fe1dc127a2ffa8de3348b3c1856a429bf97e7e31c2e5bd66\
+    011839296a789a3bc0045c8a5fb42c7d1bd998f54449579b446817afbd17273e662c97ee72995ef42640c550b9013fad0761353c7086a272c24088be94769fd16650";
+
 /// The exchanges, those first that are known longest or cost a small box least.
-const EXCHANGES: [(&str, Share); 14] = [
+const EXCHANGES: [(&str, Share); 17] = [
     ("curve25519-sha256", Share::Point(&X25519)),
     ("curve25519-sha256@libssh.org", Share::Point(&X25519)),
     ("ecdh-sha2-nistp256", Share::Point(&ECDH_P256)),
     ("ecdh-sha2-nistp384", Share::Point(&ECDH_P384)),
+    ("ecdh-sha2-nistp521", Share::Constant(BASE_OF_P521)),
     ("diffie-hellman-group14-sha256", Share::Number),
     ("diffie-hellman-group14-sha1", Share::Number),
+    ("diffie-hellman-group15-sha512", Share::Number),
     ("diffie-hellman-group16-sha512", Share::Number),
+    ("diffie-hellman-group17-sha512", Share::Number),
     ("diffie-hellman-group18-sha512", Share::Number),
     ("diffie-hellman-group-exchange-sha256", Share::NumberInGroup),
     ("diffie-hellman-group-exchange-sha1", Share::NumberInGroup),
@@ -101,6 +111,7 @@ where
     let number = [0x55; 127];
     let share = match share {
         Share::Point(curve) => point(curve)?,
+        Share::Constant(point) => base16ct::lower::decode_vec(point).map_err(Error::other)?,
         Share::Capsule(size) => [vec![0; size], point(&X25519)?].concat(),
         Share::Number => number.to_vec(),
         Share::NumberInGroup => {
