@@ -1,5 +1,6 @@
 //! The agent's command: join an installation, run, and the owner's say.
 
+use std::env::VarError;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +18,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 mod arguments;
+
+#[cfg(all(cannot_unwind, panic = "unwind", not(test)))]
+compile_error!(
+    "without tables for unwinding a panic must end the program: say panic = \"abort\" beside the \"z\""
+);
 
 use arguments::{Command, HELP, LEFT_OUT, Order, Said};
 
@@ -147,7 +153,11 @@ async fn join(config: &Config, string: String, force: bool) -> anyhow::Result<()
 }
 
 async fn run(config: Config, join: Option<String>) -> anyhow::Result<()> {
-    let join = join.or_else(|| std::env::var("POSTERN_JOIN").ok());
+    let join = match (join, std::env::var("POSTERN_JOIN")) {
+        (Some(said), _) => Some(said),
+        (None, Err(VarError::NotPresent)) => None,
+        (None, given) => Some(given.context("POSTERN_JOIN")?),
+    };
     if let Some(string) = join.filter(|string| !string.is_empty()) {
         postern_agent::join_once(&config, &string.parse()?).await?;
     }
