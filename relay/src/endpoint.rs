@@ -98,7 +98,7 @@ fn tls(
 }
 
 fn server_config(tls: rustls::ServerConfig) -> anyhow::Result<ServerConfig> {
-    let crypto = session::Tls::new(tls).context("TLS without QUIC's cipher")?;
+    let crypto = session::Tls::new(tls)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     let mut transport = tunnel::transport(tunnel::METERED_IDLE_TIMEOUT);
     transport.max_concurrent_bidi_streams(STREAMS_OF_A_BOX).max_concurrent_uni_streams(VarInt::from_u32(0));

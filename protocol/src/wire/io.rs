@@ -35,7 +35,8 @@ where
 
 /// Receives one message whose body is at most `limit` bytes.
 ///
-/// Not cancel-safe: what was read of an unfinished message is lost. Give it a task of its own.
+/// Not cancel-safe: what was read of an unfinished message is lost. Whoever waits for something
+/// else besides keeps its future until it is done.
 pub async fn receive<R, T>(from: &mut R, limit: usize) -> Result<T, ReceiveError>
 where
     R: AsyncRead + Unpin,

@@ -8,7 +8,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
+use anyhow::Context;
+use quinn::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{
     self, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, UnsupportedVersion,
 };
@@ -32,9 +33,12 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    pub(super) fn new(config: rustls::ServerConfig) -> Result<Self, NoInitialCipherSuite> {
+    pub(super) fn new(config: rustls::ServerConfig) -> anyhow::Result<Self> {
         let config = Arc::new(config);
-        Ok(Self { quic: config.clone().try_into()?, config })
+        // Settings by which no session can begin are seen here, and not when a stranger calls.
+        drop(ServerConnection::new(config.clone(), quic::Version::V1, Vec::new()).context("TLS for QUIC")?);
+        let quic = config.clone().try_into().context("TLS without QUIC's cipher")?;
+        Ok(Self { quic, config })
     }
 }
 
@@ -110,8 +114,9 @@ impl crypto::Session for Session {
             .unwrap_or_else(|_| unreachable!("version 1"))
     }
 
+    /// Nobody asks before the handshake is over, and then it is who the box is.
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
-        self.peer_identity()
+        None
     }
 
     fn peer_identity(&self) -> Option<Box<dyn Any>> {
@@ -140,7 +145,7 @@ impl crypto::Session for Session {
             ));
         };
         handshake.read_hs(bytes).map_err(|wrong| error(handshake.alert(), wrong.to_string()))?;
-        Ok(!handshake.is_handshaking())
+        Ok(false)
     }
 
     fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {

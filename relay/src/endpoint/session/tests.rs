@@ -1,6 +1,7 @@
 //! A box, a relay, and a connection that outlives its handshake.
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use postern_protocol::id::DeviceId;
 use postern_protocol::wire::{DEVICE_URI, RELAY_NAME, TUNNEL_ALPN};
@@ -9,7 +10,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use rcgen::{CertificateParams, KeyPair as Pair, SanType};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 
 use super::*;
 
@@ -35,12 +36,39 @@ impl Party {
     }
 }
 
+/// Tickets that anybody could read, and how often one was taken back.
+#[derive(Debug, Default)]
+struct Counted(AtomicUsize);
+
+impl ProducesTickets for Counted {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        3600
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        Some(plain.to_vec())
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.fetch_add(1, Relaxed);
+        Some(cipher.to_vec())
+    }
+}
+
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// Where a relay listens that trusts this box.
 fn relay(relay: &Party, trusted: &Party) -> Endpoint {
+    relay_with(relay, trusted, Arc::new(Counted::default()))
+}
+
+fn relay_with(relay: &Party, trusted: &Party, tickets: Arc<Counted>) -> Endpoint {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(trusted.trusted()), provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -49,6 +77,7 @@ fn relay(relay: &Party, trusted: &Party) -> Endpoint {
         .with_single_cert(vec![relay.certificate.clone()], relay.key.clone_key())
         .unwrap();
     tls.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
+    tls.ticketer = tickets;
     let endpoint = super::super::open(UdpSocket::bind("127.0.0.1:0").unwrap(), &[1; 32]).unwrap();
     endpoint.set_server_config(Some(super::super::server_config(tls).unwrap()));
     endpoint
@@ -109,6 +138,23 @@ async fn who_the_box_is_outlives_the_handshake_and_keys_go_on_changing() {
         exchange(&of_box, &of_relay).await;
         side.force_key_update();
         exchange(&of_box, &of_relay).await;
+    }
+}
+
+#[tokio::test]
+async fn a_box_that_comes_back_with_a_ticket_is_who_it_was() {
+    let (ours, own, device) = somebody();
+    for (shows, known) in [(Some(&own), Some(device)), (None, None)] {
+        let tickets = Arc::new(Counted::default());
+        let at = relay_with(&ours, &own, tickets.clone());
+        let config = agent(&ours, shows);
+        for returns in 0..2 {
+            let (_endpoint, of_box, of_relay) = connect(&at, config.clone()).await;
+            exchange(&of_box, &of_relay).await;
+            assert_eq!(tickets.0.load(Relaxed), returns);
+            let identity = Known::of(&of_relay).expect("the handshake is over").identity;
+            assert_eq!(identity.map(|identity| identity.device), known);
+        }
     }
 }
 
