@@ -28,9 +28,11 @@ use crate::splice::{Halt, Sink, Source};
 mod algorithms;
 mod handler;
 mod inbound;
+mod prompt;
 
 use handler::Handler;
 use inbound::{Broken, Reader, Seat};
+use prompt::Prompt;
 
 /// How long a visitor has to take the last words before the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -112,7 +114,8 @@ impl Gate {
         login: crate::admission::Place,
     ) -> Result<(), russh::Error> {
         let deadline = Instant::now() + self.login_grace;
-        let begun = timeout(self.login_grace, server::run_stream(self.config.clone(), stream, handler)).await;
+        let begun =
+            timeout(self.login_grace, server::run_stream(self.config.clone(), Prompt(stream), handler)).await;
         let mut running = begun.map_err(|_| russh::Error::ConnectionTimeout)??;
         tokio::select! {
             ended = &mut running => return ended,

@@ -90,6 +90,16 @@ pub(crate) async fn part(mut line: TcpStream) {
     let _ = timeout(LINGER, parting).await;
 }
 
+/// Pieces below this size are acknowledged at once.
+const SMALL: usize = 4 * 1024;
+
+/// Acknowledges a small piece: the next may wait for that at its sender. Bulk is acknowledged as the kernel likes.
+pub(crate) fn acknowledge(line: &TcpStream, read: usize) {
+    if read < SMALL {
+        let _ = line.set_quickack(true);
+    }
+}
+
 /// What a visitor sends.
 pub(crate) struct FromCaller {
     line: Arc<TcpStream>,
@@ -108,7 +118,10 @@ impl Source for FromCaller {
             }
             match self.line.try_read_buf(&mut self.buffer) {
                 Ok(0) => return Ok(None),
-                Ok(_) => return Ok(Some(self.buffer.split().freeze())),
+                Ok(read) => {
+                    acknowledge(&self.line, read);
+                    return Ok(Some(self.buffer.split().freeze()));
+                }
                 Err(error) if error.kind() == WouldBlock => {}
                 Err(_) => return Err(Halt::Gone),
             }

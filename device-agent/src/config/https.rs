@@ -180,6 +180,7 @@ impl AcmeSettings {
 mod tests {
     use super::super::Config;
 
+    #[cfg(feature = "https")]
     fn refusal(text: &str) -> String {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("agent.toml");
@@ -187,6 +188,8 @@ mod tests {
         format!("{:#}", anyhow::Error::from(Config::load(&file).unwrap_err()))
     }
 
+    /// Without the feature, all of it is refused for that.
+    #[cfg(feature = "https")]
     #[test]
     fn what_does_not_fit_together_is_refused_with_what_to_do() {
         for (text, sentence) in [
