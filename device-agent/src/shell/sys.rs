@@ -12,6 +12,7 @@ use std::process::Command;
 
 use nix::libc;
 use nix::pty::{PtyMaster, Winsize};
+use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setsid, setuid};
 use tokio::io::unix::AsyncFd;
@@ -37,6 +38,7 @@ pub(super) struct Becoming {
 pub(super) fn become_before_exec(command: &mut Command, becoming: Becoming) {
     let become_it = move || {
         keep_only_standard_ends();
+        hear_every_signal()?;
         setsid()?;
         if becoming.on_terminal {
             // SAFETY: an ioctl on an open descriptor, with an integer for an argument.
@@ -65,6 +67,16 @@ fn keep_only_standard_ends() {
     // SAFETY: a system call with integers for arguments, which only marks descriptors. A kernel before
     // 5.11 does not know it, and then nothing is lost that was there before.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
+/// Has every signal do what it does by itself. Whoever started the agent may have had some ignored, as shells do for
+/// what they start in the background; Ctrl-C would do nothing in a shell that began with it ignored.
+fn hear_every_signal() -> io::Result<()> {
+    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: a system call, and no handler of ours.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    }
+    Ok(())
 }
 
 /// Tells a terminal its size; who is in its foreground gets SIGWINCH.
