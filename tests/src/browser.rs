@@ -86,9 +86,17 @@ impl Browser {
     async fn goto(&self, url: &str) -> Result<(), CmdError> {
         eventually(url, PAGE, async || match self.client.goto(url).await {
             Err(error) if error.to_string().contains("ERR_NETWORK_CHANGED") => None,
+            // It does not tell of an error that comes when it has begun to draw the page.
+            Ok(()) if self.shows_an_error().await => None,
             result => Some(result),
         })
         .await
+    }
+
+    async fn shows_an_error(&self) -> bool {
+        let address = self.client.execute("return location.href", Vec::new()).await;
+        address
+            .is_ok_and(|address| address.as_str().is_some_and(|address| address.starts_with("chrome-error:")))
     }
 
     /// Where it is, without scheme and host.
