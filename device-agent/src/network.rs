@@ -13,6 +13,9 @@ pub(crate) use kernel::follow;
 /// What to ask the kernel for, so that a burst at full speed is not dropped.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
+/// What most networks take in a frame.
+const ETHERNET: usize = 1500;
+
 /// A way from this box to a relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Way {
@@ -37,6 +40,27 @@ impl Way {
     /// A fresh socket for this way, and so a fresh mapping in the NAT before the box.
     pub(crate) fn socket(&self, relay: SocketAddr) -> io::Result<UdpSocket> {
         open(self.interface.as_deref(), relay)
+    }
+
+    /// The largest packet that this way takes, as far as the kernel knows; beyond the next router there may be less.
+    pub(crate) fn largest_packet(&self, relay: SocketAddr) -> u16 {
+        let frame = self.frame(relay).unwrap_or(ETHERNET);
+        let headers = if relay.is_ipv4() { 20 + 8 } else { 40 + 8 };
+        u16::try_from(frame.saturating_sub(headers)).unwrap_or(u16::MAX)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn frame(&self, relay: SocketAddr) -> io::Result<usize> {
+        use nix::sys::socket::{getsockopt, sockopt::IpMtu};
+
+        let socket = open(self.interface.as_deref(), relay)?;
+        socket.connect(relay)?;
+        Ok(usize::try_from(getsockopt(&socket, IpMtu)?).unwrap_or(ETHERNET))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn frame(&self, _: SocketAddr) -> io::Result<usize> {
+        Ok(ETHERNET)
     }
 }
 

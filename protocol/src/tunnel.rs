@@ -9,25 +9,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::{TransportConfig, VarInt};
+use quinn_proto::{MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::wire::MAX_VISITS;
 
-mod batch;
 mod connection;
 mod ends_well;
 mod outage;
 mod probe;
+pub mod quic;
 mod starvation;
 mod stream;
 pub mod tcp;
 #[cfg(test)]
 mod tests;
 
-pub use batch::Batching;
+use outage::OutageConfig;
+
 pub use connection::{Connection, Lost};
 pub use ends_well::EndsWell;
-pub use outage::{Link, OutageConfig};
 pub use probe::{End, Probe, TICK};
 pub use starvation::Starvation;
 pub use stream::{ReadError, RecvStream, SendStream, WriteError};
@@ -55,25 +55,31 @@ const CONNECTION_WINDOW: u32 = (MAX_VISITS + 1) * STREAM_WINDOW;
 /// What was sent and not acknowledged, of all streams together: one long fat path full.
 const SEND_WINDOW: u64 = 32 * 1024 * 1024;
 
-/// A probe is one byte in a datagram frame; a few may wait.
-const PROBE_BUFFER: usize = 4 * 1024;
+/// What every path takes in a packet of QUIC. A tunnel begins with these, and begins anew with them after an outage.
+pub const PACKET: u16 = 1200;
 
-/// The packet size used throughout. Discovery would fill probes with pending data up to a size that
-/// the path after a change may drop, and then they would never arrive.
-const PACKET: u16 = 1200;
+/// The most that is tried: what fits a jumbo frame. Few networks have them; where a relay and its visitors' boxes stand
+/// in one hall, they halve what a byte costs.
+pub const LARGEST_PACKET: u16 = 8952;
+
+/// How long to wait before a path that did not take larger packets is tried again. It may never be more than a box's
+/// signs of life cost.
+const NEXT_TRY: Duration = Duration::from_secs(24 * 3600);
 
 /// The transport settings of both ends; the caller adds how many streams it lets the other open. The
-/// shorter of both ends' idle time-outs counts: the relay grants the longest, and the box chooses.
-pub fn transport(idle_timeout: Duration) -> TransportConfig {
+/// shorter of both ends' idle time-outs counts: the relay grants the longest, and the box chooses. Packets grow up
+/// to the largest that the path and both ends take.
+pub fn transport(idle_timeout: Duration, largest: u16) -> TransportConfig {
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(largest.clamp(PACKET, LARGEST_PACKET)).interval(NEXT_TRY);
     let mut settings = TransportConfig::default();
     settings
         .max_idle_timeout(Some(idle_timeout.try_into().expect("the idle time-out fits QUIC's")))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(SEND_WINDOW)
-        .datagram_receive_buffer_size(Some(PROBE_BUFFER))
-        .datagram_send_buffer_size(PROBE_BUFFER)
-        .mtu_discovery_config(None)
+        .datagram_receive_buffer_size(None)
+        .mtu_discovery_config(Some(discovery))
         .initial_mtu(PACKET)
         .min_mtu(PACKET)
         .congestion_controller_factory(Arc::new(OutageConfig::default()));

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use postern_protocol::tunnel::Connection;
+use postern_protocol::tunnel::quic::{Endpoint, Incoming};
 use postern_protocol::wire::{JOIN_ALPN, TUNNEL_ALPN, Web};
-use quinn::{Endpoint, Incoming};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -104,8 +104,7 @@ impl Agents {
     /// and makes the relay useless for flooding those who are not.
     fn admit(self: &Arc<Self>, incoming: Incoming) {
         if !incoming.remote_address_validated() {
-            // It fails only for those who have proved it.
-            let _ = incoming.retry();
+            incoming.retry();
             return;
         }
         let address = incoming.remote_address();
@@ -117,7 +116,9 @@ impl Agents {
         let agents = self.clone();
         let span = tracing::info_span!("agent", %address);
         let attended = async move {
-            let Ok(Some(connection)) = timeout(PATIENCE, agents.in_turn(incoming)).await else { return };
+            let Ok(Some(connection)) = timeout(PATIENCE, agents.in_turn(incoming.accept())).await else {
+                return;
+            };
             let Some(Known { protocol, identity }) = Known::of(&connection) else { return };
             let purpose = match protocol.as_slice() {
                 TUNNEL_ALPN => Purpose::Tunnel,
@@ -151,9 +152,9 @@ impl Agents {
 
     /// Goes through a handshake when it is its turn. Whoever takes longer than others goes on beside the
     /// turns, so that nobody can sit on them.
-    async fn in_turn<T, E>(&self, handshake: impl IntoFuture<Output = Result<T, E>>) -> Option<T> {
+    async fn in_turn<T, E>(&self, handshake: impl Future<Output = Result<T, E>>) -> Option<T> {
         let turn = self.turns.acquire().await.ok()?;
-        let mut handshake = pin!(handshake.into_future());
+        let mut handshake = pin!(handshake);
         let done = timeout(TURN, &mut handshake).await;
         drop(turn);
         match done {

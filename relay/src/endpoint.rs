@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_protocol::tunnel::{self, Batching};
+use postern_protocol::tunnel;
+use postern_protocol::tunnel::quic::Endpoint;
 use postern_protocol::wire::{JOIN_ALPN, TCP_JOIN_ALPN, TCP_TUNNEL_ALPN, TUNNEL_ALPN};
-use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig, VarInt};
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, EndpointConfig, InvalidCid, ServerConfig, VarInt};
 use ring::hmac;
 use rustls::RootCertStore;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -41,8 +42,10 @@ pub(crate) fn open(socket: UdpSocket, seed: &[u8; 32]) -> anyhow::Result<Endpoin
     config
         .cid_generator(move || Box::new(ids.clone()))
         .min_reset_interval(Duration::ZERO)
-        .supported_versions(vec![session::VERSION]);
-    Endpoint::new(config, None, socket, Arc::new(Batching)).context("opening the QUIC endpoint")
+        .supported_versions(vec![session::VERSION])
+        .max_udp_payload_size(tunnel::LARGEST_PACKET)
+        .context("the largest packet")?;
+    Endpoint::new(config, socket).context("opening the QUIC endpoint")
 }
 
 /// A key of its own for each purpose.
@@ -64,7 +67,7 @@ pub(crate) fn identify(
 ) -> anyhow::Result<()> {
     let tickets = Tickets::new(derived(&keys.quic, b"session tickets"), metrics.clone());
     let over_udp = tls(keys, enrolment, &tickets, &[TUNNEL_ALPN, JOIN_ALPN])?;
-    endpoint.set_server_config(Some(server_config(over_udp)?));
+    endpoint.set_server_config(server_config(over_udp)?);
     tcp.send_replace(Some(Arc::new(tls(keys, enrolment, &tickets, &[TCP_TUNNEL_ALPN, TCP_JOIN_ALPN])?)));
     Ok(())
 }
@@ -100,7 +103,7 @@ fn tls(
 fn server_config(tls: rustls::ServerConfig) -> anyhow::Result<ServerConfig> {
     let crypto = session::Tls::new(tls)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    let mut transport = tunnel::transport(tunnel::METERED_IDLE_TIMEOUT);
+    let mut transport = tunnel::transport(tunnel::METERED_IDLE_TIMEOUT, tunnel::LARGEST_PACKET);
     transport.max_concurrent_bidi_streams(STREAMS_OF_A_BOX).max_concurrent_uni_streams(VarInt::from_u32(0));
     config
         .transport_config(Arc::new(transport))
@@ -135,10 +138,10 @@ impl ConnectionIdGenerator for Ids {
         ConnectionId::new(&[nonce, self.proof(&nonce)].concat())
     }
 
-    fn validate(&self, id: &ConnectionId) -> Result<(), quinn_proto::InvalidCid> {
+    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
         match id.split_at_checked(NONCE) {
             Some((nonce, proof)) if proof == self.proof(nonce) => Ok(()),
-            _ => Err(quinn_proto::InvalidCid),
+            _ => Err(InvalidCid),
         }
     }
 

@@ -13,7 +13,8 @@ use anyhow::Context;
 use chrono::Utc;
 use postern_protocol::api::{Gate as GateAddress, RelayHello};
 use postern_protocol::connection::valid_host;
-use quinn::Endpoint;
+use postern_protocol::tunnel::quic::Endpoint;
+use quinn_proto::VarInt;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -98,11 +99,11 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
     let gate = sockets.listen("gate", config.gate)?;
     let agents = endpoint::open(sockets.datagrams("agents", config.agents)?, &keys.quic)?;
     let https = config.https.map(|at| sockets.listen("https", at)).transpose()?;
-    let agents_tcp = listen_for_agents(&mut sockets, &config, agents.local_addr()?)?;
+    let agents_tcp = listen_for_agents(&mut sockets, &config, agents.local_addr())?;
     let admin = config.admin.map(|at| sockets.listen("admin", at)).transpose()?;
     sockets.report_rest();
     config.check_ports([Some(gate.local_addr()?), local(&https)?, local(&agents_tcp)?, local(&admin)?])?;
-    let hello = hello(&config, &keys, gate.local_addr()?, agents.local_addr()?, local(&https)?)?;
+    let hello = hello(&config, &keys, gate.local_addr()?, agents.local_addr(), local(&https)?)?;
     let registrar = Arc::new(Registrar { api, hello, path: config.state_dir.join("enrolment.json") });
     let tcp_identity = TcpIdentity::default();
     let metrics = Metrics::default();
@@ -160,8 +161,8 @@ impl Bound {
     }
 
     /// Where boxes dial in.
-    pub fn agents(&self) -> anyhow::Result<SocketAddr> {
-        Ok(self.agents.local_addr()?)
+    pub fn agents(&self) -> SocketAddr {
+        self.agents.local_addr()
     }
 
     /// Where browsers come in, if anywhere.
@@ -197,7 +198,7 @@ impl Bound {
         let path = self.config.state_dir.join(LISTENING);
         let where_ = serde_json::json!({
             "gate": self.gate()?,
-            "agents": self.agents()?,
+            "agents": self.agents(),
             "agents_tcp": local(&self.agents_tcp)?,
             "https": self.https()?,
             "admin": self.admin()?,
@@ -365,7 +366,7 @@ impl Life {
         // Each box was told to go when its last visit was over.
         self.tunnels.close();
         let _ = timeout(LAST_WORDS, self.tunnels.wait()).await;
-        self.endpoint.close(quinn::VarInt::from_u32(0), b"the relay stops");
+        self.endpoint.close(VarInt::from_u32(0), b"the relay stops");
         let _ = timeout(LAST_WORDS, self.endpoint.wait_idle()).await;
         self.last.cancel();
         self.inner.close();

@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use postern_protocol::api::{CreateDevice, Device, JoinBox};
 use postern_protocol::join::JoinString;
 use postern_protocol::secret::Secret;
-use postern_protocol::tunnel::{IDLE_TIMEOUT, transport};
+use postern_protocol::tunnel::{IDLE_TIMEOUT, PACKET, transport};
 use postern_protocol::wire::{self, BoxFacts, Membership, ToAgent, ToRelay, frame, io};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
@@ -147,7 +147,7 @@ fn config(identity: &Identity) -> ClientConfig {
         .expect("the key fits");
     tls.alpn_protocols = vec![wire::TUNNEL_ALPN.into()];
     let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has QUIC's cipher");
-    let mut settings = transport(IDLE_TIMEOUT);
+    let mut settings = transport(IDLE_TIMEOUT, PACKET);
     settings.keep_alive_interval(Some(KEEP_ALIVE));
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(settings));

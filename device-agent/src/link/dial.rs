@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::{Either, select};
-use postern_protocol::tunnel::{Batching, Connection, transport};
+use postern_protocol::tunnel::quic::Endpoint;
+use postern_protocol::tunnel::{Connection, LARGEST_PACKET, PACKET, transport};
 use postern_protocol::wire::{MAX_VISITS, RELAY_NAME, WhyTcp};
-use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
-use quinn::{
-    ClientConfig, ConnectionError, Endpoint, EndpointConfig, TransportConfig, TransportErrorCode, VarInt,
+use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig};
+use quinn_proto::{
+    ClientConfig, ConnectionError, EndpointConfig, TransportConfig, TransportErrorCode, VarInt,
 };
 use rustls::pki_types::CertificateDer;
 use tokio::net::lookup_host;
@@ -273,11 +274,12 @@ pub(super) async fn over_quic(
     tls: rustls::ClientConfig,
     network: &NetworkSettings,
 ) -> Result<Dialled, DialError> {
-    let config = config(tls, network)
-        .map_err(|error| DialError::Failed { relay: relay.to_owned(), source: error.into() })?;
+    let config =
+        config(tls).map_err(|error| DialError::Failed { relay: relay.to_owned(), source: error.into() })?;
     let (config, addresses) = (&config, resolve(relay).await?);
     let by = |interface| {
-        let attempts = addresses.iter().map(move |address| try_quic(relay, *address, interface, config));
+        let attempts =
+            addresses.iter().map(move |address| try_quic(relay, *address, interface, (config, network)));
         async move { race(attempts, NEXT_ADDRESS).await.map_err(|failures| telling(relay, failures)) }
     };
     let dialled = race(ranks(&network.interfaces).into_iter().map(by), NEXT_INTERFACE).await;
@@ -288,12 +290,12 @@ async fn try_quic(
     relay: &str,
     address: SocketAddr,
     interface: Option<&str>,
-    config: &ClientConfig,
+    (config, network): (&ClientConfig, &NetworkSettings),
 ) -> Result<Dialled, DialError> {
     let Ok(way) = Way::look(interface, address) else {
         return Err(DialError::NoWay { relay: relay.to_owned() });
     };
-    match attempt(address, config.clone(), &way).await {
+    match attempt(address, config.clone(), network, &way).await {
         Ok(Some(dialled)) => Ok(dialled),
         Ok(None) => {
             tracing::debug!(relay, %address, %way, "no answer");
@@ -316,21 +318,16 @@ pub(super) async fn answers(
     network: &NetworkSettings,
     way: &Way,
 ) -> bool {
-    let Ok(config) = config(tls, network) else { return false };
-    let answer = attempt(relay, config, way).await.ok().flatten();
+    let Ok(config) = config(tls) else { return false };
+    let answer = attempt(relay, config, network, way).await.ok().flatten();
     if let Some(dialled) = &answer {
         dialled.connection.close(0, "only looking");
     }
     answer.is_some()
 }
 
-fn config(
-    tls: rustls::ClientConfig,
-    network: &NetworkSettings,
-) -> Result<ClientConfig, NoInitialCipherSuite> {
-    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    config.transport_config(Arc::new(settings(network)));
-    Ok(config)
+fn config(tls: rustls::ClientConfig) -> Result<ClientConfig, NoInitialCipherSuite> {
+    Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)))
 }
 
 /// The addresses of a name, in the order in which to try them.
@@ -347,10 +344,19 @@ pub(super) async fn resolve(relay: &str) -> Result<Vec<SocketAddr>, DialError> {
 }
 
 /// Tries one address by one way; nothing if nobody answers there.
-async fn attempt(relay: SocketAddr, config: ClientConfig, way: &Way) -> anyhow::Result<Option<Dialled>> {
-    let socket = way.socket(relay)?;
-    let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(Batching))?;
-    let connecting = endpoint.connect_with(config, relay, RELAY_NAME)?;
+async fn attempt(
+    relay: SocketAddr,
+    mut config: ClientConfig,
+    network: &NetworkSettings,
+    way: &Way,
+) -> anyhow::Result<Option<Dialled>> {
+    let largest = largest(network, way.largest_packet(relay));
+    config.transport_config(Arc::new(settings(network, largest)));
+    let mut receiving = EndpointConfig::default();
+    // The relay tries no larger ones.
+    receiving.max_udp_payload_size(largest)?;
+    let endpoint = Endpoint::new(receiving, way.socket(relay)?)?;
+    let connecting = endpoint.connect(config, relay, RELAY_NAME)?;
     match timeout(HANDSHAKE_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => {
             let road = Road::Quic { endpoint, way_lost: AtomicBool::new(false) };
@@ -368,9 +374,14 @@ pub(super) fn shown(chain: Option<&[CertificateDer<'static>]>) -> anyhow::Result
     Validity::of(chain.and_then(<[_]>::first).context("the relay showed no certificate")?)
 }
 
+/// The largest packet to try. What is tried costs bytes, and may be lost.
+fn largest(network: &NetworkSettings, carried: u16) -> u16 {
+    if network.metered { PACKET } else { carried.clamp(PACKET, LARGEST_PACKET) }
+}
+
 /// The box alone keeps the tunnel alive, and not by a fixed interval: see `keep_alive`.
-fn settings(network: &NetworkSettings) -> TransportConfig {
-    let mut settings = transport(network.idle_timeout());
+fn settings(network: &NetworkSettings, largest: u16) -> TransportConfig {
+    let mut settings = transport(network.idle_timeout(), largest);
     settings
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_VISITS))
         .max_concurrent_uni_streams(VarInt::from_u32(0));

@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use bytes::Bytes;
-use postern_protocol::tunnel::{End, Link, Probe, Starvation, TICK};
-use quinn::Connection;
+use postern_protocol::tunnel::quic::Connection;
+use postern_protocol::tunnel::{End, Probe, Starvation, TICK};
 use tokio::time::sleep;
 
 use super::dial::{Dialled, answers};
@@ -86,7 +85,7 @@ async fn watch(agent: &Agent, dialled: &Dialled, quic: &Connection) -> Infallibl
         match busy {
             true => {
                 let probe = probe.get_or_insert_with(|| Probe::new(End::Dialled, now));
-                send_if_due(quic, probe, received);
+                quic.probe_if_due(probe, now);
             }
             false => probe = None,
         }
@@ -153,23 +152,8 @@ impl Quiet {
 fn give(sign: Sign, dialled: &Dialled, quic: &Connection) {
     match sign {
         Sign::Question => dialled.question.notify_one(),
-        // A connection that takes none is about to end by itself.
-        Sign::Life => _ = quic.send_datagram(Bytes::from_static(&[0])),
+        Sign::Life => quic.show_life(),
     }
-}
-
-fn send_if_due(connection: &Connection, probe: &mut Probe, received: u64) {
-    // A change of address brings a new controller, so it is asked for each time.
-    let Some(link) = Link::of(connection.congestion_state()) else { return };
-    if probe.is_due(&link, received, Instant::now()) {
-        send_probe(connection, &link);
-    }
-}
-
-fn send_probe(connection: &Connection, link: &Link) {
-    link.permit_probe();
-    // A connection that takes no probe is about to end by itself.
-    let _best_effort = connection.send_datagram(Bytes::from_static(&[0]));
 }
 
 /// Something has changed; if it is the present way, the tunnel takes the first that there is now.
@@ -200,9 +184,7 @@ fn go(dialled: &Dialled, way: &Way, why: &str) {
         Err(error) => return tracing::warn!(%way, "the tunnel cannot move: {error}"),
     }
     let Some(quic) = dialled.connection.quic() else { return };
-    if let Some(link) = Link::of(quic.congestion_state()) {
-        send_probe(quic, &link);
-    }
+    quic.probe(Instant::now());
 }
 
 /// Goes back to an interface higher on the list as soon as the relay answers there.

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use postern_protocol::tunnel::quic::Connection;
 use postern_protocol::wire::WhyTcp;
-use quinn::Connection;
 use tokio::time::sleep;
 
 use super::dial::{Dialled, over_quic};

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use postern_protocol::id::RelayId;
-use postern_protocol::tunnel::{Connection, RecvStream, SendStream};
+use postern_protocol::tunnel::{Connection, RecvStream, SendStream, quic};
 use postern_protocol::wire::frame::LARGE;
 use postern_protocol::wire::greeting::{Greeting, update_sentence};
 use postern_protocol::wire::io::{receive, receive_first, send};
 use postern_protocol::wire::{BoxFacts, Goodbye, ToAgent, ToRelay, VERSION};
-use quinn::ConnectionError;
+use quinn_proto::ConnectionError;
 use sd_notify::NotifyState;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
@@ -100,7 +100,7 @@ async fn establish_beside(agent: &Agent, relay: &str, present: &Dialled) -> Tunn
 
 /// TLS 1.3 lets the relay look at the box's certificate only after the box has begun to talk.
 fn explain(connection: &Connection, error: anyhow::Error) -> anyhow::Error {
-    match connection.quic().and_then(quinn::Connection::close_reason) {
+    match connection.quic().and_then(quic::Connection::close_reason) {
         Some(ConnectionError::ConnectionClosed(close)) if TLS_ALERTS.contains(&close.error_code.into()) => {
             anyhow!(
                 "the relay does not accept this box's certificate ({}); if it has expired or the box was \

@@ -7,6 +7,7 @@ use chrono::Utc;
 use postern_protocol::access::Door;
 use postern_protocol::grant::SignedGrants;
 use postern_protocol::id::{AccessId, VisitId};
+use postern_protocol::tunnel::{IDLE_TIMEOUT, LARGEST_PACKET, transport};
 use postern_protocol::wire::frame::{LARGE, SMALL};
 use postern_protocol::wire::io::{receive, send};
 use postern_protocol::wire::{
@@ -45,9 +46,7 @@ impl Relay {
         tls.alpn_protocols = vec![JOIN_ALPN.to_vec(), TUNNEL_ALPN.to_vec()];
         let crypto = QuicServerConfig::try_from(tls).unwrap();
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(Arc::new(postern_protocol::tunnel::transport(
-            postern_protocol::tunnel::IDLE_TIMEOUT,
-        )));
+        config.transport_config(Arc::new(transport(IDLE_TIMEOUT, LARGEST_PACKET)));
         let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         Self { endpoint, id: ours.relay }
     }

@@ -5,17 +5,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quinn::VarInt;
+use quinn_proto::{ConnectionError, VarInt};
 
 use super::stream::{self, RecvStream, SendStream};
-use super::tcp;
+use super::{quic, tcp};
 use crate::wire::Transport;
 
 /// A connection, cheap to clone.
 #[derive(Debug, Clone)]
 pub enum Connection {
     /// Over UDP.
-    Quic(quinn::Connection),
+    Quic(quic::Connection),
     /// Over TCP.
     Tcp(tcp::Connection),
 }
@@ -25,7 +25,7 @@ pub enum Connection {
 pub enum Lost {
     /// How QUIC has it.
     #[error(transparent)]
-    Quic(#[from] quinn::ConnectionError),
+    Quic(#[from] ConnectionError),
     /// How TCP has it.
     #[error("{0}")]
     Tcp(String),
@@ -35,7 +35,7 @@ impl Connection {
     /// Opens a stream; the other side learns of it by what is first sent.
     pub async fn open(&self) -> Result<(SendStream, RecvStream), Lost> {
         match self {
-            Self::Quic(quic) => Ok(stream::of_quic(quic.open_bi().await?)),
+            Self::Quic(quic) => Ok(stream::of_quic(quic.open().await?)),
             Self::Tcp(tcp) => Ok(stream::of_tcp(tcp.open().await?)),
         }
     }
@@ -43,7 +43,7 @@ impl Connection {
     /// Takes the next stream that the other side opens.
     pub async fn accept(&self) -> Result<(SendStream, RecvStream), Lost> {
         match self {
-            Self::Quic(quic) => Ok(stream::of_quic(quic.accept_bi().await?)),
+            Self::Quic(quic) => Ok(stream::of_quic(quic.accept().await?)),
             Self::Tcp(tcp) => Ok(stream::of_tcp(tcp.accept().await?)),
         }
     }
@@ -82,11 +82,11 @@ impl Connection {
 
     /// The round trip, if it is known.
     pub fn rtt(&self) -> Option<Duration> {
-        self.quic().map(quinn::Connection::rtt)
+        self.quic().map(quic::Connection::rtt)
     }
 
     /// The connection as QUIC has it, if it is one.
-    pub fn quic(&self) -> Option<&quinn::Connection> {
+    pub fn quic(&self) -> Option<&quic::Connection> {
         match self {
             Self::Quic(quic) => Some(quic),
             Self::Tcp(_) => None,

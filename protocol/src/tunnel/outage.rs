@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 
+use super::PACKET;
+
 /// Nothing acknowledged for so long, on top of three round trips, is an outage and not congestion.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -45,7 +47,7 @@ const POISON_LASTS: Duration = Duration::from_secs(10);
 
 /// Makes `Outage` controllers around Cubic.
 #[derive(Debug, Default)]
-pub struct OutageConfig {
+pub(super) struct OutageConfig {
     inner: Arc<CubicConfig>,
 }
 
@@ -59,9 +61,9 @@ impl ControllerFactory for OutageConfig {
             mtu,
             resumed_at: now,
             in_flight: 0,
-            sane_rtt: Duration::MAX,
             poisoned_at: None,
             unpaced: false,
+            is_measured: false,
         })
     }
 }
@@ -73,7 +75,14 @@ pub struct Link {
     questions_left: AtomicU32,
     /// Milliseconds since `born` plus one; zero when nothing waits for an acknowledgement.
     waiting_since: AtomicU64,
+    /// Milliseconds.
     min_rtt: AtomicU64,
+    /// Microseconds: the estimate before anything spoilt it.
+    sane_rtt: AtomicU64,
+    /// The path was given up for lost before this controller was there, and nothing was acknowledged since.
+    lost_path: AtomicBool,
+    /// The first thing that was acknowledged since was of long ago.
+    spoilt: AtomicBool,
     hurry: AtomicBool,
 }
 
@@ -84,18 +93,28 @@ impl Link {
             questions_left: AtomicU32::new(0),
             waiting_since: AtomicU64::new(0),
             min_rtt: AtomicU64::new(0),
+            sane_rtt: AtomicU64::new(u64::MAX),
+            lost_path: AtomicBool::new(false),
+            spoilt: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
         }
     }
 
-    /// The link of a connection, from a copy of its controller's state.
-    pub fn of(state: Box<dyn Controller>) -> Option<Arc<Self>> {
-        state.into_any().downcast::<Outage>().ok().map(|outage| outage.link)
+    /// The link of a controller, if that is one of ours.
+    pub(super) fn of(controller: &dyn Controller) -> Option<Arc<Self>> {
+        controller.clone_box().into_any().downcast::<Outage>().ok().map(|outage| outage.link)
+    }
+
+    /// Takes over what another knew of the same connection, whose path is lost.
+    fn succeed(&self, former: &Self) {
+        self.min_rtt.store(former.min_rtt.load(Relaxed), Relaxed);
+        self.sane_rtt.store(former.sane_rtt.load(Relaxed), Relaxed);
+        self.lost_path.store(true, Relaxed);
     }
 
     /// Whether what was sent has waited for an acknowledgement for too long.
     pub fn is_stalled(&self, now: Instant) -> bool {
-        self.waited(now).is_some_and(|waited| waited >= self.patience())
+        self.lost_path.load(Relaxed) || self.waited(now).is_some_and(|waited| waited >= self.patience())
     }
 
     /// Whether one more probe is wanted at once; asking answers it.
@@ -104,7 +123,7 @@ impl Link {
     }
 
     /// Lets the next probe pass, however full the window is.
-    pub fn permit_probe(&self) {
+    pub(super) fn permit_probe(&self) {
         self.questions_left.store(PROBE_QUESTIONS, Relaxed);
     }
 
@@ -135,6 +154,44 @@ impl Link {
     }
 }
 
+/// Lets the next packet pass, however full the window is.
+pub(super) fn let_pass(quic: &quinn_proto::Connection) {
+    if let Some(link) = Link::of(quic.congestion_state()) {
+        link.permit_probe();
+    }
+}
+
+/// Sends what the other side acknowledges, however full the window is.
+///
+/// The packet is filled up with what else there is to send. Nothing has come back for a while, so the path may be
+/// another by now, which takes less: we begin anew with packets that every path takes.
+pub(super) fn probe(quic: &mut quinn_proto::Connection, now: Instant) {
+    let Some(link) = Link::of(quic.congestion_state()) else { return };
+    // An estimate that begins with a round trip as long as the outage would take minutes to mend.
+    if link.spoilt.load(Relaxed) {
+        begin_anew(quic, &link, now);
+    } else if link.is_stalled(now) {
+        distrust_path(quic, now);
+    }
+    let_pass(quic);
+    quic.ping();
+}
+
+/// The path may be another than before, which takes less.
+pub(super) fn distrust_path(quic: &mut quinn_proto::Connection, now: Instant) {
+    if let Some(link) = Link::of(quic.congestion_state()).filter(|_| quic.current_mtu() > PACKET) {
+        begin_anew(quic, &link, now);
+    }
+}
+
+/// Forgets what is known of the path, except what an outage is measured by.
+fn begin_anew(quic: &mut quinn_proto::Connection, former: &Link, now: Instant) {
+    quic.path_changed(now);
+    if let Some(link) = Link::of(quic.congestion_state()) {
+        link.succeed(former);
+    }
+}
+
 /// Cubic, except around an outage.
 struct Outage {
     inner: Box<dyn Controller>,
@@ -144,10 +201,11 @@ struct Outage {
     /// When the last outage ended; losses of what was sent before do not count.
     resumed_at: Instant,
     in_flight: u64,
-    sane_rtt: Duration,
     /// When an acknowledgement last came so late that it spoilt the round-trip estimate.
     poisoned_at: Option<Instant>,
     unpaced: bool,
+    /// Something was acknowledged, so that there is an estimate of the round trip.
+    is_measured: bool,
 }
 
 impl Outage {
@@ -164,18 +222,29 @@ impl Outage {
     /// Keeps an eye on the round-trip estimate, which is updated after this acknowledgement: a late
     /// one can only be seen to have spoilt it when the next one comes.
     fn watch_estimate(&mut self, now: Instant, sent: Instant, rtt: &RttEstimator) {
+        let late = now.saturating_duration_since(sent) >= self.link.patience();
+        let is_first = !std::mem::replace(&mut self.is_measured, true);
+        if is_first {
+            // There is no estimate yet; this will be it.
+            self.link.spoilt.store(late && self.link.lost_path.load(Relaxed), Relaxed);
+        }
+        if is_first || self.link.spoilt.load(Relaxed) {
+            return;
+        }
         self.link.min_rtt.store(u64::try_from(rtt.min().as_millis()).unwrap_or(u64::MAX), Relaxed);
-        if now.saturating_duration_since(sent) >= self.link.patience() {
+        if late {
             self.poisoned_at = Some(now);
         } else if let Some(poisoned_at) = self.poisoned_at {
-            let suspicious = self.sane_rtt.saturating_mul(POISONED_TIMES).saturating_add(POISONED_ABOVE);
+            let sane = Duration::from_micros(self.link.sane_rtt.load(Relaxed));
+            let suspicious = sane.saturating_mul(POISONED_TIMES).saturating_add(POISONED_ABOVE);
             let young = now.saturating_duration_since(poisoned_at) < POISON_LASTS;
             self.unpaced = young && rtt.get() > suspicious;
             if !self.unpaced {
                 self.poisoned_at = None;
             }
         } else {
-            self.sane_rtt = rtt.get();
+            let sane = u64::try_from(rtt.get().as_micros()).unwrap_or(u64::MAX);
+            self.link.sane_rtt.store(sane, Relaxed);
         }
     }
 }
@@ -196,7 +265,7 @@ impl Controller for Outage {
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
-        let was_out = self.link.is_stalled(now);
+        let was_out = self.link.lost_path.swap(false, Relaxed) || self.link.is_stalled(now);
         match in_flight {
             0 => self.link.wait_for_nothing(),
             _ => self.link.wait_from(now),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Link;
+use super::outage::Link;
 
 /// How often to ask [`Probe::is_due`] while there is something to lose.
 pub const TICK: Duration = Duration::from_millis(125);

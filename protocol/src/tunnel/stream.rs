@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use quinn::VarInt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::quic::{self, Stop};
 use super::tcp::{Incoming, Leaving, Outgoing};
 
 /// About what one packet of QUIC carries.
@@ -15,9 +15,6 @@ const PACKET: usize = 1200;
 
 /// The most bytes that [`RecvStream::next`] puts together: what fits an SSH packet.
 pub(crate) const CHUNK: usize = 32 * 1024;
-
-/// What a direction that was broken off is given as a code; the reason is told otherwise.
-const BROKEN_OFF: VarInt = VarInt::from_u32(1);
 
 /// Why nothing more can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,42 +38,44 @@ pub enum WriteError {
     Lost,
 }
 
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::BrokenOff => Self::new(io::ErrorKind::ConnectionReset, error),
+            ReadError::Lost => Self::new(io::ErrorKind::NotConnected, error),
+        }
+    }
+}
+
+impl From<WriteError> for io::Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Unwanted => Self::new(io::ErrorKind::ConnectionReset, error),
+            WriteError::Lost => Self::new(io::ErrorKind::NotConnected, error),
+        }
+    }
+}
+
 /// The direction away from here. Dropped before it is finished, it is broken off.
 #[derive(Debug)]
 pub enum SendStream {
     /// Over QUIC.
-    Quic(Quic),
+    Quic(quic::SendStream),
     /// Over TCP.
     Tcp(Outgoing),
-}
-
-/// QUIC's own direction away from here, which would end well when it is dropped.
-#[derive(Debug)]
-pub struct Quic {
-    stream: quinn::SendStream,
-    finished: bool,
-}
-
-impl Drop for Quic {
-    fn drop(&mut self) {
-        // After an end, a reset would take back what is still on its way.
-        if !self.finished {
-            let _already_ended = self.stream.reset(BROKEN_OFF);
-        }
-    }
 }
 
 /// The direction towards here. Dropped before its end, it asks the other side to stop.
 #[derive(Debug)]
 pub enum RecvStream {
     /// Over QUIC.
-    Quic(quinn::RecvStream),
+    Quic(quic::RecvStream),
     /// Over TCP.
     Tcp(Incoming),
 }
 
-pub(crate) fn of_quic((send, recv): (quinn::SendStream, quinn::RecvStream)) -> (SendStream, RecvStream) {
-    (SendStream::Quic(Quic { stream: send, finished: false }), RecvStream::Quic(recv))
+pub(crate) fn of_quic((send, recv): (quic::SendStream, quic::RecvStream)) -> (SendStream, RecvStream) {
+    (SendStream::Quic(send), RecvStream::Quic(recv))
 }
 
 pub(crate) fn of_tcp((send, recv): (Outgoing, Incoming)) -> (SendStream, RecvStream) {
@@ -87,12 +86,7 @@ impl SendStream {
     /// Sends bytes; waits while there is no room.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), WriteError> {
         match self {
-            Self::Quic(quic) => quic.stream.write_chunk(bytes).await.map_err(|error| match error {
-                quinn::WriteError::Stopped(_) => WriteError::Unwanted,
-                quinn::WriteError::ConnectionLost(_)
-                | quinn::WriteError::ClosedStream
-                | quinn::WriteError::ZeroRttRejected => WriteError::Lost,
-            }),
+            Self::Quic(quic) => quic.write(bytes).await,
             Self::Tcp(tcp) => tcp.send(&bytes).await,
         }
     }
@@ -100,11 +94,7 @@ impl SendStream {
     /// Says that no more will come. What was sent before still arrives.
     pub async fn finish(&mut self) {
         match self {
-            // One that was stopped or finished already needs no end.
-            Self::Quic(quic) => {
-                drop(quic.stream.finish());
-                quic.finished = true;
-            }
+            Self::Quic(quic) => quic.finish(),
             Self::Tcp(tcp) => tcp.finish().await,
         }
     }
@@ -112,7 +102,7 @@ impl SendStream {
     /// Breaks this direction off: what has not arrived yet need not.
     pub fn break_off(&mut self) {
         match self {
-            Self::Quic(quic) => drop(quic.stream.reset(BROKEN_OFF)),
+            Self::Quic(quic) => quic.break_off(),
             Self::Tcp(tcp) => tcp.break_off(),
         }
     }
@@ -125,15 +115,15 @@ impl SendStream {
             Tcp(Leaving),
         }
         let of = match self {
-            Self::Quic(quic) => Of::Quic(quic.stream.stopped()),
+            Self::Quic(quic) => Of::Quic(quic.stopped()),
             Self::Tcp(tcp) => Of::Tcp(tcp.leaving()),
         };
         async move {
             match of {
                 Of::Quic(stopped) => match stopped.await {
-                    Ok(Some(_)) => WriteError::Unwanted,
-                    Ok(None) => std::future::pending().await,
-                    Err(_) => WriteError::Lost,
+                    Stop::Unwanted => WriteError::Unwanted,
+                    Stop::Delivered => std::future::pending().await,
+                    Stop::Lost => WriteError::Lost,
                 },
                 Of::Tcp(leaving) => leaving.wait().await,
             }
@@ -143,7 +133,7 @@ impl SendStream {
     /// Waits until all that was sent before a [`finish`](Self::finish) has arrived, or cannot any more.
     pub async fn delivered(&mut self) {
         match self {
-            Self::Quic(quic) => drop(quic.stream.stopped().await),
+            Self::Quic(quic) => _ = quic.stopped().await,
             // TCP delivers before it closes.
             Self::Tcp(_) => {}
         }
@@ -156,18 +146,13 @@ impl RecvStream {
         match self {
             Self::Quic(quic) => {
                 let mut pieces = [const { Bytes::new() }; CHUNK / PACKET];
-                let count = quic.read_chunks(&mut pieces).await.map_err(|error| match error {
-                    quinn::ReadError::ConnectionLost(_) => ReadError::Lost,
-                    quinn::ReadError::Reset(_)
-                    | quinn::ReadError::ClosedStream
-                    | quinn::ReadError::IllegalOrderedRead
-                    | quinn::ReadError::ZeroRttRejected => ReadError::BrokenOff,
-                })?;
+                let count = quic.read(&mut pieces, CHUNK).await?;
                 // A packet of SSH is as large as many of QUIC, and each costs its encryption.
-                Ok(count.map(|count| match &pieces[..count] {
-                    [piece] => piece.clone(),
-                    pieces => Bytes::from(pieces.concat()),
-                }))
+                Ok(match &mut pieces[..count] {
+                    [] => None,
+                    [piece] => Some(std::mem::take(piece)),
+                    pieces => Some(Bytes::from(pieces.concat())),
+                })
             }
             Self::Tcp(tcp) => tcp.next().await,
         }
@@ -176,7 +161,7 @@ impl RecvStream {
     /// Wants no more.
     pub fn stop(&mut self) {
         match self {
-            Self::Quic(quic) => drop(quic.stop(VarInt::from_u32(0))),
+            Self::Quic(quic) => quic.stop(),
             Self::Tcp(tcp) => tcp.stop(),
         }
     }
@@ -185,14 +170,14 @@ impl RecvStream {
 impl AsyncWrite for SendStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Quic(quic) => AsyncWrite::poll_write(Pin::new(&mut quic.stream), cx, bytes),
+            Self::Quic(quic) => quic.poll_write(cx, bytes).map_err(Into::into),
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Quic(quic) => Pin::new(&mut quic.stream).poll_flush(cx),
+            Self::Quic(_) => Poll::Ready(Ok(())),
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
         }
     }
@@ -200,8 +185,8 @@ impl AsyncWrite for SendStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Quic(quic) => {
-                quic.finished = true;
-                Pin::new(&mut quic.stream).poll_shutdown(cx)
+                quic.finish();
+                Poll::Ready(Ok(()))
             }
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
         }
@@ -211,7 +196,7 @@ impl AsyncWrite for SendStream {
 impl AsyncRead for RecvStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Quic(quic) => Pin::new(quic).poll_read(cx, into),
+            Self::Quic(quic) => quic.poll_read(cx, into).map_err(Into::into),
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, into),
         }
     }

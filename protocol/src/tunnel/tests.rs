@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use quinn_proto::congestion::{Controller, ControllerFactory};
 
-use super::{End, Link, OutageConfig, Probe};
+use super::outage::{Link, OutageConfig};
+use super::{End, Probe};
 
 const MTU: u64 = 1200;
 
@@ -21,7 +22,7 @@ impl Path {
     fn new() -> Self {
         let now = Instant::now();
         let controller = Arc::new(OutageConfig::default()).build(now, 1200);
-        let link = Link::of(controller.clone_box()).unwrap();
+        let link = Link::of(controller.as_ref()).unwrap();
         Self { controller, link, now }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::stream::{Stream, StreamExt, unfold};
-use postern_protocol::tunnel::{Connection, End, Link, Probe, RecvStream, SendStream, Starvation, TICK};
+use postern_protocol::tunnel::{Connection, End, Probe, RecvStream, SendStream, Starvation, TICK, quic};
 use postern_protocol::wire::frame::SMALL;
 use postern_protocol::wire::greeting::{Greeting, update_sentence};
 use postern_protocol::wire::io::{receive, receive_first, send};
@@ -239,19 +239,15 @@ async fn probe(guest: &Guest, starved: &Notify) {
     }
 }
 
-async fn probe_while_visited(guest: &Guest, connection: &quinn::Connection, starved: &Notify) {
+async fn probe_while_visited(guest: &Guest, connection: &quic::Connection, starved: &Notify) {
     let now = std::time::Instant::now();
     let (mut probe, mut starvation) = (Probe::new(End::Listened, now), Starvation::new(now));
     while guest.has_visits() {
         tokio::time::sleep(TICK).await;
-        let Some(link) = Link::of(connection.congestion_state()) else { continue };
         let (stats, now) = (connection.stats(), std::time::Instant::now());
         if starvation.shows(stats.udp_tx.bytes, stats.path.lost_packets, now) {
             starved.notify_one();
         }
-        if probe.is_due(&link, stats.udp_rx.datagrams, now) {
-            link.permit_probe();
-            let _ = connection.send_datagram(bytes::Bytes::from_static(&[0]));
-        }
+        connection.probe_if_due(&mut probe, now);
     }
 }

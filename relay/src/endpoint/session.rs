@@ -9,7 +9,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use anyhow::Context;
-use quinn::crypto::rustls::QuicServerConfig;
+use postern_protocol::tunnel::quic::Connection;
+use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{
     self, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, UnsupportedVersion,
 };
@@ -76,7 +77,7 @@ pub(crate) struct Known {
 
 impl Known {
     /// What is known of the box behind a connection whose handshake is over.
-    pub(crate) fn of(connection: &quinn::Connection) -> Option<Self> {
+    pub(crate) fn of(connection: &Connection) -> Option<Self> {
         connection.peer_identity()?.downcast().ok().map(|known| *known)
     }
 
