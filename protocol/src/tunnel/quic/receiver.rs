@@ -44,8 +44,8 @@ impl Receiver {
         Self { shared, buffer, answer: Vec::new(), mail: Vec::new(), heard: false }
     }
 
-    /// Takes what has arrived, until nothing is left or others should have their turn; whether something is left.
-    fn drain(&mut self, socket: &Socket, cx: &mut Context<'_>) -> io::Result<Poll<Drained>> {
+    /// Takes what has arrived, until nothing is left or others should have their turn.
+    fn take(&mut self, socket: &Socket, cx: &mut Context<'_>) -> io::Result<Poll<More>> {
         let (mut bytes, mut messages) = (0, 0);
         loop {
             let mut meta = [RecvMeta::default(); MESSAGES];
@@ -63,7 +63,7 @@ impl Receiver {
                 }
             }
             if bytes >= TURN_BYTES || messages >= TURN_MESSAGES {
-                return Ok(Poll::Ready(Drained));
+                return Ok(Poll::Ready(More));
             }
         }
     }
@@ -128,8 +128,8 @@ impl Receiver {
     }
 }
 
-/// Others should have their turn.
-struct Drained;
+/// There may be more; others have their turn first.
+struct More;
 
 impl Future for Receiver {
     type Output = ();
@@ -146,15 +146,15 @@ impl Future for Receiver {
         };
         let (mut again, mut emptied) = (false, None);
         if let Some(former) = former {
-            match this.drain(&former, cx) {
-                Ok(Poll::Ready(Drained)) => again = true,
+            match this.take(&former, cx) {
+                Ok(Poll::Ready(More)) => again = true,
                 Ok(Poll::Pending) => emptied = Some(former),
                 Err(_) => lock(&this.shared.state).let_go(&former),
             }
         }
         this.heard = false;
-        match this.drain(&socket, cx) {
-            Ok(Poll::Ready(Drained)) => again = true,
+        match this.take(&socket, cx) {
+            Ok(Poll::Ready(More)) => again = true,
             Ok(Poll::Pending) => {}
             Err(error) if Arc::ptr_eq(&socket, &lock(&this.shared.state).socket) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a UDP socket failed");
