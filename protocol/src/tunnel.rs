@@ -58,12 +58,12 @@ const SEND_WINDOW: u64 = 32 * 1024 * 1024;
 /// What every path takes in a packet of QUIC. A tunnel begins with these, and begins anew with them after an outage.
 pub const PACKET: u16 = 1200;
 
-/// The most that is tried: what fits a jumbo frame. Few networks have them; where a relay and its visitors' boxes stand
-/// in one hall, they halve what a byte costs.
+/// The most that is tried: what fits a jumbo frame. Few networks have them; where relay and boxes stand in one hall,
+/// they halve what a byte costs.
 pub const LARGEST_PACKET: u16 = 8952;
 
-/// How long to wait before a path that did not take larger packets is tried again. It may never be more than a box's
-/// signs of life cost.
+/// How long to wait before a path that did not take larger packets is tried again: so long that an idle box's signs of
+/// life cost far more than these tries.
 const NEXT_TRY: Duration = Duration::from_secs(24 * 3600);
 
 /// The transport settings of both ends; the caller adds how many streams it lets the other open. The

@@ -48,7 +48,7 @@ pub(super) struct State {
 }
 
 impl Endpoint {
-    /// Connections over this socket; accepted are some only with a [`set_server_config`](Self::set_server_config).
+    /// Connections over this socket. None is accepted before [`set_server_config`](Self::set_server_config).
     #[expect(clippy::disallowed_types, reason = "it opens none: it is given one that the caller opened")]
     pub fn new(config: EndpointConfig, socket: std::net::UdpSocket) -> io::Result<Self> {
         let socket = Socket::new(socket)?;
