@@ -25,8 +25,8 @@ use crate::identity::{Identity, provider};
 /// How many boxes are made or dial at once.
 const AT_ONCE: usize = 32;
 
-/// How often an idle box is heard of, as real agents do it.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// The longest silence of an idle box, less a random share of a tenth, as real agents do it.
+const SILENCE: Duration = Duration::from_secs(25);
 
 /// The longest pause before dialling again, of which each box takes a random part.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -148,7 +148,7 @@ fn config(identity: &Identity) -> ClientConfig {
     tls.alpn_protocols = vec![wire::TUNNEL_ALPN.into()];
     let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has QUIC's cipher");
     let mut settings = transport(IDLE_TIMEOUT, PACKET);
-    settings.keep_alive_interval(Some(KEEP_ALIVE));
+    settings.keep_alive_interval(Some(SILENCE.mul_f64(1.0 - rand::random::<f64>() / 10.0)));
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(settings));
     config

@@ -154,6 +154,11 @@ impl Link {
     }
 }
 
+/// Whether nothing that was sent waits for an acknowledgement.
+pub(super) fn is_at_rest(quic: &quinn_proto::Connection) -> bool {
+    Link::of(quic.congestion_state()).is_some_and(|link| !link.is_waiting())
+}
+
 /// Lets the next packet pass, however full the window is.
 pub(super) fn let_pass(quic: &quinn_proto::Connection) {
     if let Some(link) = Link::of(quic.congestion_state()) {

@@ -22,8 +22,8 @@ mod service;
 /// All boxes may take so long to come, or to come back.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The processor's time at rest is taken over so long: three keep-alives of every box.
-const REST: Duration = Duration::from_secs(60);
+/// The processor's time at rest is taken over so long: three signs of life of every box.
+const REST: Duration = Duration::from_secs(75);
 
 /// How often a rule is made and removed while it is measured.
 const TIMES: usize = 50;

@@ -94,9 +94,11 @@ impl Inner {
         })
     }
 
-    /// Passes on what the library has to say.
-    pub(super) fn tell(&self, state: &mut State) {
+    /// Passes on what the library has to say; whether any of it is about streams.
+    pub(super) fn tell(&self, state: &mut State) -> bool {
+        let mut of_streams = false;
         while let Some(event) = state.quic.poll() {
+            of_streams |= matches!(event, Event::Stream(_));
             match event {
                 Event::Connected => {
                     state.stands = true;
@@ -119,6 +121,7 @@ impl Inner {
                 Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
             }
         }
+        of_streams
     }
 
     /// From now on the connection is over, for this reason.

@@ -22,6 +22,9 @@ const TURN: usize = 128_000;
 /// moves with every packet.
 const EARLY: Duration = Duration::from_millis(100);
 
+/// An acknowledgement waits so long for something to go with it: what QUIC has, as nobody says otherwise.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(25);
+
 thread_local! {
     /// Where packets are put together, for whichever connection has its turn.
     static PACKETS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -106,6 +109,20 @@ impl Driver {
         false
     }
 
+    /// Acknowledges at once what was for no stream, if nothing else goes on: whether there may be more to send.
+    ///
+    /// Nobody will answer that, so there is nothing that its acknowledgement could go with. And a relay is mostly busy
+    /// with signs of life: each would wake it twice.
+    fn acknowledge(&mut self, state: &mut State, cx: &mut Context<'_>) -> bool {
+        let soon = now() + ACKNOWLEDGED_WITHIN;
+        if state.quic.poll_timeout().is_none_or(|due| due > soon) || !outage::is_at_rest(&state.quic) {
+            return false;
+        }
+        // What is due so soon at rest is the acknowledgement; whatever else it is may be early.
+        state.quic.handle_timeout(soon);
+        self.send(state, cx)
+    }
+
     /// Minds the time; whether it had come for something.
     fn tick(&mut self, state: &mut State, cx: &mut Context<'_>) -> bool {
         let Some(due) = state.quic.poll_timeout() else {
@@ -144,6 +161,7 @@ impl Future for Driver {
         let this = &mut *self;
         let inner = this.inner.clone();
         let arrived = inner.inbox.take(cx.waker());
+        let has_heard = !arrived.is_empty();
         let mut state = lock(&inner.state);
         for event in arrived {
             state.quic.handle_event(event);
@@ -155,9 +173,12 @@ impl Future for Driver {
             outage::let_pass(&state.quic);
         }
         let mut again = this.send(&mut state, cx);
+        if !inner.tell(&mut state) && has_heard {
+            again |= this.acknowledge(&mut state, cx);
+        }
         again |= this.tick(&mut state, cx);
-        let for_endpoint: Vec<_> = std::iter::from_fn(|| state.quic.poll_endpoint_events()).collect();
         inner.tell(&mut state);
+        let for_endpoint: Vec<_> = std::iter::from_fn(|| state.quic.poll_endpoint_events()).collect();
         let drained = state.quic.is_drained();
         drop(state);
         inner.endpoint.hear(&inner, for_endpoint);

@@ -65,12 +65,19 @@ impl Socket {
         into: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let most = into.len().min(quinn_udp::BATCH_SIZE);
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
-            let receive = || self.offload.recv((&self.io).into(), into, meta);
+            let mut received = 0;
+            let receive = || {
+                received = self.offload.recv((&self.io).into(), into, meta)?;
+                // There was no more: a call that only says so is spared.
+                if received < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            };
             match self.io.try_io(Interest::READABLE, receive) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                _ if received > 0 => return Poll::Ready(Ok(received)),
+                _ => {}
             }
         }
     }

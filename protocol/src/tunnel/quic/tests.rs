@@ -122,6 +122,15 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     timeout(SOON, looking).await.unwrap_or_else(|_| panic!("not {what}"));
 }
 
+/// Looks until it is so, while a paused clock stands still.
+async fn in_no_time(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < SOON, "not {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Carries datagrams of up to so many bytes, to the relay and back.
 #[derive(Clone)]
 struct Wire(Arc<[AtomicUsize; 2]>);
@@ -257,6 +266,28 @@ async fn packets_grow_to_what_the_path_takes() {
         assert_eq!(timeout(SOON, read(&mut there, 300_000)).await.unwrap().unwrap().len(), 300_000);
         assert!(found.contains(&size()), "{} where {takes} pass", size());
     }
+}
+
+#[tokio::test]
+async fn a_sign_of_life_is_acknowledged_at_once_and_what_is_for_a_stream_with_the_answer() {
+    let ends = Ends::meet().await;
+    let ((mut to, _from), _held) = ends.stream().await;
+    // From here on time passes only while there is nothing to do; so all that is owed is said within this.
+    tokio::time::pause();
+    sleep(Duration::from_secs(1)).await;
+    let acknowledged = || ends.of_relay.stats().frame_rx.acks;
+    let heard = || ends.of_box.stats().udp_rx.datagrams;
+
+    let (before, began) = (acknowledged(), now());
+    ends.of_relay.show_life();
+    in_no_time("acknowledged", || acknowledged() > before).await;
+
+    let (before, had_heard) = (acknowledged(), heard());
+    to.write(Bytes::from_static(b"a question")).await.unwrap();
+    in_no_time("heard", || heard() > had_heard).await;
+    assert_eq!(now(), began);
+    until("acknowledged", || acknowledged() > before).await;
+    assert_ne!(now(), began, "nobody has answered yet");
 }
 
 /// Sends without an end.
