@@ -94,7 +94,7 @@ impl<'a> Lookout<'a> {
     ///
     /// Nobody is asked while there is nothing to see that has changed.
     pub(crate) async fn look(&mut self, present: Server) -> Server {
-        let traces = Traces::seen(self.settings);
+        let traces = Traces::seen(self.settings).await;
         if self.is_settled(&present, &traces) {
             return present;
         }

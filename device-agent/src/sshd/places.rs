@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Where distributions keep sshd; root's PATH may be short.
@@ -20,16 +21,13 @@ const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(3);
 const DROPBEAR_PORT: u16 = 22;
 
 /// Where OpenSSH's server listens: what a running one was told on its command line, then what its
-/// configuration says.
-pub(super) async fn of_openssh() -> Vec<SocketAddr> {
-    let mut places: Vec<_> = command_lines().filter_map(|line| running_openssh(&line)).flatten().collect();
+/// configuration says. Then where running dropbears do.
+pub(super) async fn all() -> Vec<SocketAddr> {
+    let lines = spawn_blocking(|| command_lines().collect::<Vec<_>>()).await.unwrap_or_default();
+    let mut places: Vec<_> = lines.iter().filter_map(|line| running_openssh(line)).flatten().collect();
     places.extend(configuration().await.as_deref().map(listening).unwrap_or_default());
+    places.extend(lines.iter().filter_map(|line| dropbear(line)).flatten());
     places
-}
-
-/// Where running dropbears listen.
-pub(super) fn of_dropbear() -> Vec<SocketAddr> {
-    command_lines().filter_map(|line| dropbear(&line)).flatten().collect()
 }
 
 /// Where running servers of either kind were told to listen, which costs less to learn than the rest.

@@ -2,10 +2,13 @@
 //! that run, and the files with its keys and settings. While these stay the same, so does the server.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use tokio::task::spawn_blocking;
 
 use super::places;
 use crate::config::SshSettings;
@@ -25,7 +28,7 @@ pub(crate) struct Traces {
     /// Where servers listen, as their command lines say: a likelier one may have come.
     told: BTreeSet<SocketAddr>,
     listening: BTreeSet<Socket>,
-    files: BTreeSet<File>,
+    files: BTreeSet<Written>,
 }
 
 /// A listening socket. Another one has another number, so a server that was started again, or has read its
@@ -38,21 +41,26 @@ struct Socket {
 
 /// A file, as it was last written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct File {
+struct Written {
     path: PathBuf,
-    written: Option<SystemTime>,
+    at: Option<SystemTime>,
     bytes: u64,
 }
 
 impl Traces {
-    /// Looks.
-    pub(crate) fn seen(settings: &SshSettings) -> Self {
+    /// Looks. A box may run hundreds of processes, and visits do not wait while they are looked through.
+    pub(crate) async fn seen(settings: &SshSettings) -> Self {
+        let settings = settings.clone();
+        spawn_blocking(move || Self::look(&settings)).await.unwrap_or_default()
+    }
+
+    fn look(settings: &SshSettings) -> Self {
         let told = match settings.address {
             Some(_) => BTreeSet::new(),
             None => places::of_running().into_iter().collect(),
         };
-        let lists = SOCKETS.into_iter().filter_map(|path| fs::read_to_string(path).ok());
-        let listening = lists.flat_map(|list| listening(&list)).collect();
+        let lists = SOCKETS.into_iter().filter_map(|path| File::open(path).ok());
+        let listening = lists.flat_map(|list| listening(BufReader::new(list))).collect();
         let folders = FOLDERS.into_iter().map(Path::new).chain(settings.host_keys.as_deref());
         Self { told, listening, files: folders.flat_map(files).collect() }
     }
@@ -64,9 +72,10 @@ impl Traces {
     }
 }
 
-/// The listening sockets in one of the kernel's lists.
-fn listening(list: &str) -> BTreeSet<Socket> {
-    list.lines().skip(1).filter_map(socket).collect()
+/// The listening sockets in one of the kernel's lists. They come first; of the others there may be tens of thousands,
+/// which take the kernel its time to write down.
+fn listening(list: impl BufRead) -> impl Iterator<Item = Socket> {
+    list.lines().skip(1).map_while(|line| socket(&line.ok()?))
 }
 
 /// The socket of a line, if it listens: number, local and remote address, state, and further on an inode.
@@ -78,11 +87,11 @@ fn socket(line: &str) -> Option<Socket> {
     (state == LISTENS).then_some(Socket { port, inode })
 }
 
-fn files(folder: &Path) -> impl Iterator<Item = File> {
+fn files(folder: &Path) -> impl Iterator<Item = Written> {
     let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     paths.filter_map(|path| {
         let data = fs::metadata(&path).ok()?;
-        Some(File { path, written: data.modified().ok(), bytes: data.len() })
+        Some(Written { path, at: data.modified().ok(), bytes: data.len() })
     })
 }
 
@@ -93,21 +102,24 @@ fn is_here(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
-    fn a_list_of_the_kernels_shows_who_listens() {
+    fn a_list_of_the_kernels_shows_who_listens_and_is_read_no_further() {
         let list = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  \
                     timeout inode\n   \
              0: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 8841 1 \
              0000000000000000 100 0 0 10 0\n   \
-             1: 0100007F:0016 0100007F:E0D2 01 00000000:00000000 00:00000000 00000000     0        0 9127 1 \
-             0000000000000000 20 4 30 10 -1\n   \
-             2: 00000000000000000000000000000000:08AE 00000000000000000000000000000000:0000 0A \
+             1: 00000000000000000000000000000000:08AE 00000000000000000000000000000000:0000 0A \
              00000000:00000000 00:00000000 00000000     0        0 8843 1 0000000000000000 100 0 0 10 0\n   \
-             3: nonsense\n";
+             2: 0100007F:0016 0100007F:E0D2 01 00000000:00000000 00:00000000 00000000     0        0 9127 1 \
+             0000000000000000 20 4 30 10 -1\n";
+        let mut unread = list.as_bytes().chain(&[b'\n'; 100][..]);
         let expected = [Socket { port: 22, inode: 8841 }, Socket { port: 2222, inode: 8843 }];
-        assert_eq!(listening(list), BTreeSet::from(expected));
+        assert_eq!(listening(&mut unread).collect::<Vec<_>>(), expected);
+        assert_eq!(unread.lines().count(), 100);
     }
 
     #[test]
