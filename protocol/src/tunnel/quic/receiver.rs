@@ -15,13 +15,14 @@ use super::socket::Socket;
 use super::{lock, now};
 use crate::tunnel::LARGEST_PACKET;
 
-/// So many messages are taken at once, each of up to [`MESSAGE`] bytes: what the kernel puts together.
-const MESSAGES: usize = 16;
+/// So many messages are taken at once, each of up to [`MESSAGE`] bytes: what the kernel puts together. More would spare
+/// calls, but who is to work on it would wait for all of it, and it would leave the processor's caches meanwhile.
+const MESSAGES: usize = 4;
 const MESSAGE: usize = 64 * 1024;
 
 /// So many bytes or messages are taken before others have their turn.
 const TURN_BYTES: usize = 128 * 1024;
-const TURN_MESSAGES: usize = 4 * MESSAGES;
+const TURN_MESSAGES: usize = 64;
 
 /// What arrives in one message is held until the last of it was read, and visits that somebody reads come with those
 /// that nobody reads. So a message is handed on in pieces of about this size.
