@@ -123,6 +123,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Looks until it is so, while a paused clock stands still.
+#[expect(clippy::disallowed_methods, reason = "the runtime's clock stands still here")]
 async fn in_no_time(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !is_so() {
