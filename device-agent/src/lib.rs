@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 mod agent;
 mod approvals;
+mod aside;
 mod backoff;
 mod clock;
 mod config;

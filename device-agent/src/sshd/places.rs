@@ -8,8 +8,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+
+use crate::aside::aside;
 
 /// Where distributions keep sshd; root's PATH may be short.
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
@@ -20,10 +21,10 @@ const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(3);
 /// Dropbear's port unless it is told another.
 const DROPBEAR_PORT: u16 = 22;
 
-/// Where OpenSSH's server listens: what a running one was told on its command line, then what its
-/// configuration says. Then where running dropbears do.
+/// Where servers of either kind listen, the likeliest first: what a running OpenSSH was told on its command line,
+/// what its configuration says, and what running dropbears were told.
 pub(super) async fn all() -> Vec<SocketAddr> {
-    let lines = spawn_blocking(|| command_lines().collect::<Vec<_>>()).await.unwrap_or_default();
+    let lines = aside(|| command_lines().collect::<Vec<_>>()).await;
     let mut places: Vec<_> = lines.iter().filter_map(|line| running_openssh(line)).flatten().collect();
     places.extend(configuration().await.as_deref().map(listening).unwrap_or_default());
     places.extend(lines.iter().filter_map(|line| dropbear(line)).flatten());

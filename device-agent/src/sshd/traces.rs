@@ -8,9 +8,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use tokio::task::spawn_blocking;
-
 use super::places;
+use crate::aside::aside;
 use crate::config::SshSettings;
 
 /// Where the kernel lists the sockets of the agent's own network.
@@ -18,6 +17,9 @@ const SOCKETS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /// How it writes that a socket listens.
 const LISTENS: &str = "0A";
+
+/// A connection that is not there yet: old kernels list those with the socket that they come to.
+const COMES: &str = "03";
 
 /// Where distributions keep host keys and settings.
 const FOLDERS: [&str; 2] = ["/etc/ssh", "/etc/dropbear"];
@@ -51,7 +53,7 @@ impl Traces {
     /// Looks. A box may run hundreds of processes, and visits do not wait while they are looked through.
     pub(crate) async fn seen(settings: &SshSettings) -> Self {
         let settings = settings.clone();
-        spawn_blocking(move || Self::look(&settings)).await.unwrap_or_default()
+        aside(move || Self::look(&settings)).await
     }
 
     fn look(settings: &SshSettings) -> Self {
@@ -75,7 +77,13 @@ impl Traces {
 /// The listening sockets in one of the kernel's lists. They come first; of the others there may be tens of thousands,
 /// which take the kernel its time to write down.
 fn listening(list: impl BufRead) -> impl Iterator<Item = Socket> {
-    list.lines().skip(1).map_while(|line| socket(&line.ok()?))
+    let lines = list.lines().skip(1).map_while(Result::ok);
+    let first = lines.take_while(|line| state(line).is_none_or(|state| [LISTENS, COMES].contains(&state)));
+    first.filter_map(|line| socket(&line))
+}
+
+fn state(line: &str) -> Option<&str> {
+    line.split_ascii_whitespace().nth(3)
 }
 
 /// The socket of a line, if it listens: number, local and remote address, state, and further on an inode.
@@ -112,9 +120,12 @@ mod tests {
                     timeout inode\n   \
              0: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 8841 1 \
              0000000000000000 100 0 0 10 0\n   \
-             1: 00000000000000000000000000000000:08AE 00000000000000000000000000000000:0000 0A \
+             1: 0100007F:0016 0100007F:E0D0 03 00000000:00000000 00:00000000 00000000     0        0 0 1 \
+             0000000000000000 100 0 0 10 0\n   \
+             2: nonsense\n   \
+             3: 00000000000000000000000000000000:08AE 00000000000000000000000000000000:0000 0A \
              00000000:00000000 00:00000000 00000000     0        0 8843 1 0000000000000000 100 0 0 10 0\n   \
-             2: 0100007F:0016 0100007F:E0D2 01 00000000:00000000 00:00000000 00000000     0        0 9127 1 \
+             4: 0100007F:0016 0100007F:E0D2 01 00000000:00000000 00:00000000 00000000     0        0 9127 1 \
              0000000000000000 20 4 30 10 -1\n";
         let mut unread = list.as_bytes().chain(&[b'\n'; 100][..]);
         let expected = [Socket { port: 22, inode: 8841 }, Socket { port: 2222, inode: 8843 }];

@@ -48,6 +48,8 @@ pub(super) struct Driver {
     timer: Option<Pin<Box<Sleep>>>,
     /// What the kernel had no room for, and the wait for it.
     held_up: Option<Box<HeldUp>>,
+    /// How many signs of life there were when that was last looked at.
+    pings: u64,
     /// The endpoint knows that it is over.
     told: bool,
 }
@@ -69,7 +71,7 @@ impl HeldUp {
 
 impl Driver {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, timer: None, held_up: None, told: false }
+        Self { inner, timer: None, held_up: None, pings: 0, told: false }
     }
 
     /// Sends what may be sent; whether there may be more.
@@ -109,17 +111,22 @@ impl Driver {
         false
     }
 
-    /// Acknowledges at once what was for no stream, if nothing else goes on: whether there may be more to send.
+    /// Acknowledges a sign of life at once, if nothing else goes on: whether there may be more to send.
     ///
     /// Nobody will answer that, so there is nothing that its acknowledgement could go with. And a relay is mostly busy
     /// with signs of life: each would wake it twice.
     fn acknowledge(&mut self, state: &mut State, cx: &mut Context<'_>) -> bool {
         let soon = now() + ACKNOWLEDGED_WITHIN;
-        if state.quic.poll_timeout().is_none_or(|due| due > soon) || !outage::is_at_rest(&state.quic) {
+        let quic = &mut state.quic;
+        if quic.is_handshaking() || quic.is_closed() || quic.poll_timeout().is_none_or(|due| due > soon) {
+            return false;
+        }
+        let pings = quic.stats().frame_rx.ping;
+        if std::mem::replace(&mut self.pings, pings) == pings || !outage::is_at_rest(quic) {
             return false;
         }
         // What is due so soon at rest is the acknowledgement; whatever else it is may be early.
-        state.quic.handle_timeout(soon);
+        quic.handle_timeout(soon);
         self.send(state, cx)
     }
 

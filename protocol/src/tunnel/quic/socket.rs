@@ -71,7 +71,8 @@ impl Socket {
             let mut received = 0;
             let receive = || {
                 received = self.offload.recv((&self.io).into(), into, meta)?;
-                // There was no more: a call that only says so is spared.
+                // There was no more (what is received here is all that the kernel gave): a call that only says so is
+                // spared.
                 if received < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             };
             match self.io.try_io(Interest::READABLE, receive) {
