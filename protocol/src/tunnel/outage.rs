@@ -154,8 +154,8 @@ impl Link {
     }
 }
 
-/// Whether nothing that was sent waits for an acknowledgement, as far as the controller hears of it: it does not of packets
-/// that try out a larger size, and a path that was just begun anew counts from there.
+/// Whether nothing that was sent waits for an acknowledgement, as far as the controller hears of it: it does not of
+/// packets that try out a larger size, and a path that was just begun anew counts from there.
 pub(super) fn is_at_rest(quic: &quinn_proto::Connection) -> bool {
     Link::of(quic.congestion_state()).is_some_and(|link| !link.is_waiting())
 }
